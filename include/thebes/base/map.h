@@ -28,7 +28,7 @@ void *map_put(struct map *m, void *item);
 void *map_del(struct map *m, struct slice key); /* returns the item, or NULL */
 uint64_t map_hash(const struct map *m, struct slice key);
 static inline struct slice map_key_u64(const uint64_t *id) { return slice_of(id, sizeof *id); }
-/* Walk: `for (size_t i = 0; (item = map_next(m, &i)) != NULL;)`. The current item may not be deleted during the walk. */
+/* Walk: `for (size_t i = 0; (item = map_next(m, &i)) != NULL;)`. The map may not change during the walk. */
 void *map_next(const struct map *m, size_t *at);
 
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed); /* XXH3 */

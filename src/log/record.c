@@ -188,7 +188,8 @@ enum err record_next(struct slice *in, struct record *out)
 	uint64_t bytes = record_whole_bytes(*in);
 	if (bytes == 0) return ERR_CORRUPT;
 	const uint8_t *p = in->p;
-	if (le32_get(p + RECORD_AT_CRC) != crc32c(0, p + RECORD_AT_LENGTH, bytes - RECORD_AT_LENGTH)) return ERR_CORRUPT;
+	if (le32_get(p + RECORD_AT_CRC) != crc32c(0, p + RECORD_AT_LENGTH, bytes - RECORD_AT_LENGTH))
+		return ERR_CORRUPT;
 	if (le32_get(p + RECORD_AT_ZERO_32) || le64_get(p + RECORD_AT_ZERO_64)) return ERR_CORRUPT;
 	*out = (struct record) {
 		.kind = p[RECORD_AT_KIND],

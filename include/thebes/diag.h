@@ -35,7 +35,7 @@ enum fault {
 	FAULT_COUNT
 };
 
-/* Log-linear buckets (8 per power of two): value -> count, error at most 12.5 %. Values above 2^40 share the last bucket. */
+/* Log-linear buckets (8 per power of two): value -> count, error at most 12.5 %. Values from 2^43 on share the last bucket. */
 enum { HISTOGRAM_BUCKETS = 8 * 41 };
 struct histogram {
 	uint64_t count, sum, max;
@@ -75,7 +75,8 @@ struct diag {
 void diag_init(struct diag *d, enum diag_level level, diag_sink_fn *sink, void *arg);
 void diag_deinit(struct diag *d);
 
-/* "room noun what happened, what we did": the place that knows most says it once. */
+/* "room noun what happened, what we did": the place that knows most says it once. Control characters, which only a client's text can
+ * bring in, reach the sink as "\x0a". */
 void diag_line(struct diag *d, enum diag_level level, const char *fmt, ...) printf_like(3, 4);
 static inline bool diag_is_on(const struct diag *d, enum diag_level level) { return level <= d->level; }
 
@@ -97,5 +98,17 @@ static inline bool diag_fault(struct diag *d, enum fault f) { return d->fault[f]
 must_check enum err diag_fault_set(struct diag *d, struct slice name, struct slice how);
 const char *diag_fault_name(enum fault f);
 const char *diag_counter_name(enum counter c);
+const char *diag_histogram_name(enum histogram_id id);
+const char *diag_histogram_unit(enum histogram_id id);
+
+/* How nats-server writes a line (spec §3.6), for the sink that the node makes. */
+struct diag_format {
+	int pid;
+	bool has_time;        /* logtime */
+	bool has_colour;      /* the output is a terminal */
+	int32_t utc_offset_s; /* of local time; 0 with logtime_utc */
+};
+/* Appends "[pid] 2026/11/22 06:05:30.431902 [INF] line\n". */
+void diag_format_nats(struct buf *out, const struct diag_format *f, int64_t wall_ns, enum diag_level level, struct slice line);
 
 #endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One connection. Input lands in the net's scratch buffer, behind the few bytes that an earlier read left unfinished; only what stays
+ * unfinished is kept, in a buffer of its own size. Output gathers in chunks and goes out in one gathered write at the end of the
+ * turn, or as soon as 128 KiB wait; while the kernel has not taken a write, the rest gathers behind it.
+ *
+ *   OPEN ──conn_close_flushed / EOF──> FLUSHING ──all written──> CLOSING ──on_close──> CLOSED
+ *     └────────────────conn_close / reset / deadline───────────────^ */
+#include "chunk.h"
+#include "conn.h"
+
+static const struct io_stream_ops conn_io_ops;
+
+/* ---- life ---- */
+
+static void conn_stall_over(struct io_timer *t);
+static void conn_offer_kept(struct io_task *t);
+
+void conn_open(struct conn *c, struct net *n, struct io_stream *s, const struct conn_ops *ops, struct ledger *parent)
+{
+	ASSERT(c->state == CONN_NEW);
+	c->ops = ops;
+	c->net = n;
+	c->stream = s;
+	c->state = CONN_OPEN;
+	c->stall.fire = conn_stall_over;
+	c->resume.run = conn_offer_kept;
+	ledger_init(&c->ledger, parent, 0);
+	n->conn_count++;
+	io_stream_own(s, &conn_io_ops, c);
+	io_stream_read_start(s);
+}
+
+void conn_set_ledger(struct conn *c, struct ledger *parent)
+{
+	size_t held = c->ledger.used_bytes;
+	ledger_release(&c->ledger, held);
+	c->ledger.parent = parent;
+	ledger_force(&c->ledger, held);
+}
+
+static void conn_drop_input(struct conn *c)
+{
+	if (!c->in) return;
+	ledger_release(&c->ledger, c->in_cap);
+	mem_free(c->in);
+	c->in = NULL;
+	c->in_cap = c->in_count = c->in_want = 0;
+}
+
+static void conn_drop_output(struct conn *c)
+{
+	ledger_release(&c->ledger, chunk_free_all(c->net, c->out_head));
+	c->out_head = c->out_tail = NULL;
+	c->out_bytes = 0;
+}
+
+static void conn_land(struct conn *c)
+{
+	ledger_release(&c->ledger, chunk_free_all(c->net, c->flying));
+	c->flying = NULL;
+	c->writing = false;
+	list_remove_if_linked(&c->link_by_blocked);
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->state != CONN_OPEN && c->state != CONN_FLUSHING) return;
+	c->state = CONN_CLOSING;
+	conn_drop_input(c);
+	conn_drop_output(c);
+	list_remove_if_linked(&c->link_by_dirty);
+	list_remove_if_linked(&c->link_by_blocked);
+	list_remove_if_linked(&c->link_by_starved);
+	list_remove_if_linked(&c->resume.link);
+	io_timer_stop(c->net->io, &c->stall);
+	io_stream_close(c->stream);
+}
+
+void conn_close_flushed(struct conn *c)
+{
+	if (c->state != CONN_OPEN) return;
+	if (!c->out_head && !c->writing) {
+		conn_close(c);
+		return;
+	}
+	c->state = CONN_FLUSHING;
+	io_stream_read_stop(c->stream);
+	conn_drop_input(c);
+}
+
+static void conn_on_close(void *owner)
+{
+	struct conn *c = owner;
+	ASSERT(c->state == CONN_CLOSING);
+	conn_land(c);
+	ledger_deinit(&c->ledger);
+	c->net->conn_count--;
+	c->stream = NULL;
+	c->state = CONN_CLOSED;
+	c->ops->on_closed(c);
+}
+
+void conn_end(struct conn *c, enum conn_end why)
+{
+	if (c->state == CONN_OPEN) c->ops->on_end(c, why);
+	if (why == CONN_END_EOF)
+		conn_close_flushed(c);
+	else
+		conn_close(c);
+}
+
+static void conn_on_end(void *owner, enum err why)
+{
+	struct conn *c = owner;
+	conn_end(c, why == ERR_EOF ? CONN_END_EOF : c->broken ? CONN_END_WRITE : CONN_END_READ);
+}
+
+/* ---- pauses ---- */
+
+static void conn_pause(struct conn *c, enum conn_pause why)
+{
+	c->paused |= (uint8_t)why;
+	io_stream_read_stop(c->stream);
+}
+
+static void conn_unpause(struct conn *c, enum conn_pause why)
+{
+	c->paused &= (uint8_t)~why;
+	if (c->paused == 0 && c->state == CONN_OPEN) io_stream_read_start(c->stream);
+}
+
+void conn_hold(struct conn *c)
+{
+	if (c->state == CONN_OPEN) conn_pause(c, CONN_PAUSE_HELD);
+}
+
+void conn_resume(struct conn *c)
+{
+	if (!(c->paused & CONN_PAUSE_HELD)) return;
+	conn_unpause(c, CONN_PAUSE_HELD);
+	if (c->state == CONN_OPEN && c->in_count) io_defer(c->net->io, &c->resume);
+}
+
+void conn_stall(struct conn *c, uint64_t ns)
+{
+	if (c->state != CONN_OPEN || c->paused & CONN_PAUSE_STALL) return;
+	conn_pause(c, CONN_PAUSE_STALL);
+	io_timer_start(c->net->io, &c->stall, ns);
+}
+
+static void conn_stall_over(struct io_timer *t) { conn_unpause(CONTAINER_OF(t, struct conn, stall), CONN_PAUSE_STALL); }
+
+static void conn_starve(struct conn *c)
+{
+	if (c->paused & CONN_PAUSE_MEMORY) return;
+	conn_pause(c, CONN_PAUSE_MEMORY);
+	c->starved_deadline_ns = io_now_ns(c->net->io) + CONN_STARVED_NS;
+	list_push_back(&c->net->starved, &c->link_by_starved);
+	net_watch(c->net, c->starved_deadline_ns);
+	diag_count(c->net->diag, COUNTER_conns_starved);
+}
+
+void conn_feed(struct conn *c)
+{
+	list_remove(&c->link_by_starved);
+	conn_unpause(c, CONN_PAUSE_MEMORY);
+}
+
+/* ---- input ---- */
+
+static void conn_in_grow(struct conn *c, size_t cap)
+{
+	ledger_force(&c->ledger, cap - c->in_cap);
+	c->in = mem_realloc(c->in, cap);
+	c->in_cap = cap;
+}
+
+/* Keeps n bytes at p, which may lie inside what is kept already. */
+static void conn_keep(struct conn *c, const uint8_t *p, size_t n)
+{
+	if (n == 0) {
+		conn_drop_input(c);
+		return;
+	}
+	if (c->in && p >= c->in && p <= c->in + c->in_cap) {
+		memmove(c->in, p, n);
+	} else {
+		size_t cap = CONN_IN_BYTES_MIN;
+		while (cap < n) cap *= 2;
+		if (cap > c->in_cap) conn_in_grow(c, cap);
+		memcpy(c->in, p, n);
+	}
+	c->in_count = n;
+}
+
+static void conn_offer(struct conn *c, const uint8_t *p, size_t n)
+{
+	c->in_want = 0;
+	size_t used = c->ops->on_data(c, p, n);
+	if (c->state != CONN_OPEN) {
+		conn_drop_input(c);
+		return;
+	}
+	ASSERT(used <= n);
+	conn_keep(c, p + used, n - used);
+	if (ledger_is_full(&c->ledger)) conn_starve(c);
+}
+
+static void conn_offer_kept(struct io_task *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, resume);
+	if (c->state == CONN_OPEN && !(c->paused & CONN_PAUSE_HELD) && c->in_count) conn_offer(c, c->in, c->in_count);
+}
+
+/* Fresh bytes go behind the kept ones: by a short copy to the front of the scratch buffer while those are few, straight into the
+ * kept buffer when they are many. That buffer grows with what has come, never with what a peer has merely announced. */
+static uint8_t *conn_on_alloc(void *owner, size_t *n)
+{
+	struct conn *c = owner;
+	if (c->in_count <= NET_SCRATCH_HEAD) {
+		*n = NET_SCRATCH_BYTES;
+		return c->net->scratch + NET_SCRATCH_HEAD;
+	}
+	size_t step = c->in_want > c->in_count ? size_min(c->in_want - c->in_count, c->in_count) : NET_SCRATCH_HEAD;
+	if (c->in_cap < c->in_count + step) conn_in_grow(c, c->in_count + step);
+	*n = c->in_cap - c->in_count;
+	if (c->in_want > c->in_count) *n = size_min(*n, c->in_want - c->in_count);
+	return c->in + c->in_count;
+}
+
+static void conn_on_read(void *owner, const uint8_t *p, size_t n)
+{
+	struct conn *c = owner;
+	if (c->in_count == 0) {
+		conn_offer(c, p, n);
+	} else if (p == c->in + c->in_count) {
+		c->in_count += n;
+		conn_offer(c, c->in, c->in_count);
+	} else {
+		ASSERT(p == c->net->scratch + NET_SCRATCH_HEAD && c->in_count <= NET_SCRATCH_HEAD);
+		uint8_t *front = c->net->scratch + NET_SCRATCH_HEAD - c->in_count;
+		memcpy(front, c->in, c->in_count);
+		conn_offer(c, front, c->in_count + n);
+	}
+}
+
+/* ---- output ---- */
+
+/* The tail with room for n bytes; `wish` is how many are known to come. */
+static struct chunk *conn_tail(struct conn *c, size_t n, size_t wish)
+{
+	struct chunk *t = c->out_tail;
+	if (t && t->cap - t->count >= n) return t;
+	struct chunk *fresh = chunk_new(c->net, wish, !t && !c->chatty);
+	ledger_force(&c->ledger, chunk_bytes(fresh));
+	if (t)
+		t->next = fresh;
+	else
+		c->out_head = fresh;
+	c->out_tail = fresh;
+	return fresh;
+}
+
+uint8_t *conn_reserve(struct conn *c, size_t n)
+{
+	ASSERT(c->state == CONN_OPEN && n <= CONN_RESERVE_MAX);
+	struct chunk *t = conn_tail(c, n, n);
+	return t->data + t->count;
+}
+
+void conn_commit(struct conn *c, size_t n)
+{
+	struct chunk *t = c->out_tail;
+	ASSERT(t && n <= t->cap - t->count);
+	t->count += (uint32_t)n;
+	c->out_bytes += n;
+	if (!list_is_linked(&c->link_by_dirty)) list_push_back(&c->net->dirty, &c->link_by_dirty);
+	if (c->out_bytes >= CONN_FLUSH_BYTES && !c->writing) conn_flush(c);
+}
+
+void conn_write(struct conn *c, struct slice s)
+{
+	if (c->state != CONN_OPEN) return;
+	while (s.n) {
+		struct chunk *t = conn_tail(c, 1, s.n);
+		size_t n = size_min(s.n, t->cap - t->count);
+		memcpy(t->data + t->count, s.p, n);
+		conn_commit(c, n);
+		s = slice_from(s, n);
+	}
+}
+
+size_t conn_pending_bytes(const struct conn *c)
+{
+	return c->out_bytes + (c->writing ? io_stream_pending_bytes(c->stream) : 0);
+}
+
+/* One write of at most IO_WRITE_SLICES_MAX chunks; its chunks move to `flying`. */
+static enum io_write conn_write_once(struct conn *c)
+{
+	struct slice v[IO_WRITE_SLICES_MAX];
+	unsigned count = 0;
+	size_t bytes = 0;
+	struct chunk *last = NULL;
+	for (struct chunk *at = c->out_head; at && count < IO_WRITE_SLICES_MAX; at = at->next) {
+		v[count++] = slice_of(at->data, at->count);
+		bytes += at->count;
+		last = at;
+	}
+	c->flying = c->out_head;
+	c->out_head = last->next;
+	last->next = NULL;
+	if (!c->out_head) c->out_tail = NULL;
+	c->out_bytes -= bytes;
+	c->chatty = bytes > CHUNK_SMALL_BYTES;
+	diag_count(c->net->diag, COUNTER_conn_writes);
+	return io_stream_write(c->stream, v, count);
+}
+
+void conn_flush(struct conn *c)
+{
+	while (c->out_head && !c->writing && !c->broken) {
+		switch (conn_write_once(c)) {
+		case IO_WRITTEN: conn_land(c); break;
+		case IO_PENDING:
+			c->writing = true;
+			c->blocked_deadline_ns = io_now_ns(c->net->io) + c->net->write_deadline_ns;
+			list_push_back(&c->net->blocked, &c->link_by_blocked);
+			net_watch(c->net, c->blocked_deadline_ns);
+			break;
+		case IO_BROKEN:
+			conn_land(c);
+			c->broken = true;
+			break;
+		}
+	}
+	if (c->broken) conn_drop_output(c);
+	if (c->state == CONN_FLUSHING && !c->out_head && !c->writing) conn_close(c);
+}
+
+static void conn_on_drain(void *owner)
+{
+	struct conn *c = owner;
+	conn_land(c);
+	conn_flush(c);
+}
+
+static const struct io_stream_ops conn_io_ops = {
+	.on_alloc = conn_on_alloc,
+	.on_read = conn_on_read,
+	.on_end = conn_on_end,
+	.on_drain = conn_on_drain,
+	.on_close = conn_on_close,
+};

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+static void print_context(void *arg) { (void)fprintf(stderr, "ring of %s\n", (const char *)arg); }
+
+static void print_and_fail(void *arg)
+{
+	(void)fprintf(stderr, "printing %s\n", (const char *)arg);
+	ASSERT(!"second failure");
+}
+
+static void fail_plainly(void *arg)
+{
+	(void)arg;
+	int two = 2;
+	ASSERT(two == 3);
+}
+
+static void fail_with_context(void *arg)
+{
+	char name[] = "node-1";
+	assert_context_set(print_context, name);
+	fail_plainly(arg);
+}
+
+static void fail_after_clearing(void *arg)
+{
+	char name[] = "node-1";
+	assert_context_set(print_context, name);
+	assert_context_set(NULL, NULL);
+	fail_plainly(arg);
+}
+
+static void fail_while_printing(void *arg)
+{
+	char name[] = "node-2";
+	assert_context_set(print_and_fail, name);
+	fail_plainly(arg);
+}
+
+static void reach_the_unreachable(void *arg)
+{
+	if (!arg) UNREACHABLE();
+}
+
+static void pass(void *arg) { ASSERT(arg == NULL); }
+
+static void failing_says_what_and_where(void **state)
+{
+	(void)state;
+	static const struct {
+		void (*run)(void *);
+		bool aborts;
+		const char *has, *has_not;
+	} cases[] = {
+		{ fail_plainly, true, "assertion failed: two == 3 (fail_plainly, ", "ring of" },
+		{ fail_with_context, true, "ring of node-1\n", "node-2" },
+		{ fail_after_clearing, true, "two == 3", "ring of" },
+		{ fail_while_printing, true, "printing node-2\nassertion failed: !\"second failure\"", "node-1" },
+		{ reach_the_unreachable, true, "assertion failed: unreachable (reach_the_unreachable, ", "ring of" },
+		{ pass, false, "", "assertion" },
+	};
+	char said[8192];
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		assert_int_equal(check_aborts(cases[i].run, NULL, said, sizeof said), cases[i].aborts);
+		assert_non_null(strstr(said, cases[i].has));
+		assert_null(strstr(said, cases[i].has_not));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(failing_says_what_and_where) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -129,7 +129,7 @@ size_t wire_u64_print(uint8_t *to, uint64_t v);
 /* ---- CONNECT and INFO (spec §1.2, §1.3) ---- */
 
 struct wire_connect {
-	bool verbose, pedantic, tls_required, echo, headers, no_responders;
+	bool verbose, pedantic, tls_required, echo, headers, no_responders, new_account;
 	int64_t protocol;
 	struct slice nkey, jwt, sig, auth_token, user, pass, name, lang, version,
 		account; /* into text, each NUL-terminated */
@@ -150,6 +150,7 @@ struct wire_info {
 	struct slice server_id, server_name, version, git_commit, go,
 		host; /* borrowed, or into text after wire_info_parse */
 	struct slice ip, client_ip, nonce, cluster, domain, remote_account;
+	struct slice thebes; /* our own version, a member that other servers do not have */
 	int64_t proto, port, max_payload, api_level;
 	uint64_t client_id; /* 0: left out */
 	bool headers, auth_required, tls_required, tls_verify, tls_available, jetstream, cluster_dynamic, ldm,
@@ -171,7 +172,8 @@ void wire_info_deinit(struct wire_info *i); /* only after wire_info_parse */
 bool header_is_valid(struct slice block);
 /* The status code of the first line and its text (may be NULL); 0 when there is none. */
 unsigned header_status(struct slice block, struct slice *text);
-/* Walk: `for (size_t at = 0; header_next(block, &at, &key, &value);)`. Stops at the first malformed line. */
+/* Walk: `for (size_t at = 0; header_next(block, &at, &key, &value);)`. Lines without a key are passed over; the blank
+ * line ends the walk. */
 bool header_next(struct slice block, size_t *at, struct slice *key, struct slice *value);
 /* Value of the first line whose key is exactly `key`, without surrounding blanks; p == NULL when absent. */
 struct slice header_get(struct slice block, struct slice key);

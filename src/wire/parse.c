@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* parse — one operation from the front of a buffer. The happy path: memchr finds the end of the line, the first letters find the row of
+ * the verb, the row's function splits the arguments and, where there is a body that is all there, checks its CRLF. Nothing is copied,
+ * and the only state between two calls is how far an incomplete line was searched. */
+#include "thebes/wire.h"
+
+enum { ARGS_MAX = 5, SIZE_DIGITS_MAX = 9, VERB_BYTES_MAX = 7, LINE_SLACK = 64 };
+
+struct verb_row {
+	const char *name; /* capitals */
+	uint8_t n;
+	bool needs_blank; /* an argument list must be set off; the others take whatever follows on the line (spec §9.8) */
+	bool has_body;
+	enum wire_error (*parse)(struct slice args, struct wire_op *op);
+};
+
+static bool is_blank(uint8_t c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+static uint8_t to_upper(uint8_t c) { return c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c; }
+
+static struct slice skip_blanks(struct slice s)
+{
+	while (s.n > 0 && is_blank(*s.p)) s = slice_of(s.p + 1, s.n - 1);
+	return s;
+}
+
+/* Splits at blanks; returns the number of arguments, ARGS_MAX + 1 when there are more than ARGS_MAX. */
+static unsigned args_split(struct slice line, struct slice v[ARGS_MAX])
+{
+	unsigned count = 0;
+	const uint8_t *p = line.p, *end = line.p + line.n;
+	for (;;) {
+		while (p < end && *p <= ' ' && is_blank(*p)) p++;
+		if (p == end) return count;
+		if (count == ARGS_MAX) return ARGS_MAX + 1;
+		const uint8_t *from = p;
+		while (p < end && (*p > ' ' || !is_blank(*p))) p++;
+		v[count++] = slice_of(from, (size_t)(p - from));
+	}
+}
+
+/* Sizes have one to nine digits and nothing else (spec §1.1). */
+static bool size_parse(struct slice s, uint32_t *out)
+{
+	if (s.n == 0 || s.n > SIZE_DIGITS_MAX) return false;
+	uint32_t v = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned digit = s.p[i] - (unsigned)'0';
+		if (digit > 9) return false;
+		v = v * 10 + digit;
+	}
+	*out = v;
+	return true;
+}
+
+/* [reply] and the sizes stand at the end of PUB, HPUB, MSG and HMSG; `fixed` arguments stand before them. */
+static enum wire_error body_args(
+	struct wire_op *op, const struct slice *v, unsigned count, unsigned fixed, bool with_header)
+{
+	unsigned sizes = with_header ? 2 : 1;
+	if (count < fixed + sizes || count > fixed + sizes + 1) return WIRE_ERROR_PROTOCOL;
+	if (count == fixed + sizes + 1) op->reply = v[fixed];
+	if (!size_parse(v[count - 1], &op->total_bytes)) return WIRE_ERROR_PROTOCOL;
+	if (with_header && !size_parse(v[count - 2], &op->header_bytes)) return WIRE_ERROR_PROTOCOL;
+	if (op->header_bytes > op->total_bytes) return WIRE_ERROR_PROTOCOL;
+	return WIRE_ERROR_NONE;
+}
+
+static enum wire_error pub_parse(struct slice args, struct wire_op *op)
+{
+	struct slice v[ARGS_MAX];
+	unsigned count = args_split(args, v);
+	if (count > 0) op->subject = v[0];
+	return body_args(op, v, count, 1, op->verb == WIRE_HPUB);
+}
+
+static enum wire_error msg_parse(struct slice args, struct wire_op *op)
+{
+	struct slice v[ARGS_MAX];
+	unsigned count = args_split(args, v);
+	if (count < 2) return WIRE_ERROR_PROTOCOL;
+	op->subject = v[0];
+	op->sid = v[1];
+	return body_args(op, v, count, 2, op->verb == WIRE_HMSG);
+}
+
+static enum wire_error sub_parse(struct slice args, struct wire_op *op)
+{
+	struct slice v[ARGS_MAX];
+	unsigned count = args_split(args, v);
+	if (count != 2 && count != 3) return WIRE_ERROR_PROTOCOL;
+	op->subject = v[0];
+	if (count == 3) op->queue = v[1];
+	op->sid = v[count - 1];
+	return WIRE_ERROR_NONE;
+}
+
+static enum wire_error unsub_parse(struct slice args, struct wire_op *op)
+{
+	struct slice v[ARGS_MAX];
+	unsigned count = args_split(args, v);
+	if (count != 1 && count != 2) return WIRE_ERROR_PROTOCOL;
+	op->sid = v[0];
+	/* A count that is no number means "now", as it always did. */
+	uint32_t max = 0;
+	if (count == 2 && size_parse(v[1], &max)) op->max = max;
+	return WIRE_ERROR_NONE;
+}
+
+static enum wire_error text_parse(struct slice args, struct wire_op *op)
+{
+	while (args.n > 0 && is_blank(args.p[args.n - 1])) args.n--;
+	op->args = args;
+	return WIRE_ERROR_NONE;
+}
+
+static enum wire_error err_parse(struct slice args, struct wire_op *op)
+{
+	enum wire_error e = text_parse(args, op);
+	if (op->args.n >= 2 && op->args.p[0] == '\'' && op->args.p[op->args.n - 1] == '\'')
+		op->args = slice_of(op->args.p + 1, op->args.n - 2);
+	return e;
+}
+
+static enum wire_error bare_parse(struct slice args, struct wire_op *op)
+{
+	(void)args;
+	(void)op;
+	return WIRE_ERROR_NONE;
+}
+
+static const struct verb_row verbs[WIRE_VERB_COUNT] = {
+	[WIRE_CONNECT] = { "CONNECT", 7, false, false, text_parse },
+	[WIRE_PUB] = { "PUB", 3, true, true, pub_parse },
+	[WIRE_HPUB] = { "HPUB", 4, true, true, pub_parse },
+	[WIRE_SUB] = { "SUB", 3, true, false, sub_parse },
+	[WIRE_UNSUB] = { "UNSUB", 5, true, false, unsub_parse },
+	[WIRE_PING] = { "PING", 4, false, false, bare_parse },
+	[WIRE_PONG] = { "PONG", 4, false, false, bare_parse },
+	[WIRE_INFO] = { "INFO", 4, false, false, text_parse },
+	[WIRE_OK] = { "+OK", 3, false, false, bare_parse },
+	[WIRE_ERR] = { "-ERR", 4, false, false, err_parse },
+	[WIRE_MSG] = { "MSG", 3, true, true, msg_parse },
+	[WIRE_HMSG] = { "HMSG", 4, true, true, msg_parse },
+};
+
+/* The verbs that share a first letter. */
+static const struct {
+	uint8_t letter, count;
+	uint8_t verb[3];
+} initials[] = {
+	{ 'P', 3, { WIRE_PUB, WIRE_PING, WIRE_PONG } },
+	{ 'H', 2, { WIRE_HPUB, WIRE_HMSG } },
+	{ 'M', 1, { WIRE_MSG } },
+	{ 'S', 1, { WIRE_SUB } },
+	{ 'U', 1, { WIRE_UNSUB } },
+	{ '+', 1, { WIRE_OK } },
+	{ 'C', 1, { WIRE_CONNECT } },
+	{ '-', 1, { WIRE_ERR } },
+	{ 'I', 1, { WIRE_INFO } },
+};
+
+const char *wire_verb_name(enum wire_verb v)
+{
+	ASSERT(v < WIRE_VERB_COUNT);
+	return verbs[v].name;
+}
+
+/* True when the line, complete or not, can still become this verb. */
+static bool verb_fits(const struct verb_row *row, struct slice line)
+{
+	size_t n = line.n < row->n ? line.n : row->n;
+	for (size_t i = 0; i < n; i++)
+		if (to_upper(line.p[i]) != (uint8_t)row->name[i]) return false;
+	return line.n <= row->n || !row->needs_blank || line.p[row->n] == ' ' || line.p[row->n] == '\t';
+}
+
+/* The allowed verb that the line begins with. An answer of its own for a line that no allowed verb begins: before login that is
+ * "Authorization Violation" from the first letter on. */
+static enum wire_error verb_find(const struct wire_parser *p, struct slice line, enum wire_verb *out)
+{
+	bool initial_allowed = false;
+	uint8_t letter = to_upper(line.p[0]);
+	for (size_t i = 0; i < COUNT_OF(initials); i++) {
+		if (initials[i].letter != letter) continue;
+		for (size_t k = 0; k < initials[i].count; k++) {
+			enum wire_verb v = initials[i].verb[k];
+			if (!(p->verbs & WIRE_BIT(v))) continue;
+			initial_allowed = true;
+			if (!verb_fits(&verbs[v], line)) continue;
+			*out = v;
+			return WIRE_ERROR_NONE;
+		}
+		break;
+	}
+	return initial_allowed ? WIRE_ERROR_UNKNOWN_OP : p->forbidden;
+}
+
+static enum wire_result fail(struct wire_op *op, enum wire_error e)
+{
+	op->error = e;
+	return WIRE_BAD;
+}
+
+/* No LF yet: refuse what cannot become good any more, so that nobody makes us wait for an endless line. */
+static enum wire_result line_incomplete(struct wire_parser *p, struct slice in, struct wire_op *op)
+{
+	if (in.n == 0) return WIRE_MORE;
+	enum wire_verb v;
+	enum wire_error e = verb_find(p, in, &v);
+	if (e != WIRE_ERROR_NONE) return fail(op, e);
+	struct slice args = skip_blanks(slice_from(in, verbs[v].n));
+	if (args.n > 0 && args.p[args.n - 1] == '\r') args.n--;
+	if (args.n > p->control_line_max || in.n > (size_t)p->control_line_max + LINE_SLACK)
+		return fail(op, WIRE_ERROR_CONTROL_LINE);
+	p->scanned = in.n;
+	return WIRE_MORE;
+}
+
+static bool body_take(struct wire_op *op, const uint8_t *body)
+{
+	if (body[op->total_bytes] != '\r' || body[op->total_bytes + 1] != '\n') return false;
+	op->header = slice_of(body, op->header_bytes);
+	op->payload = slice_of(body + op->header_bytes, op->total_bytes - op->header_bytes);
+	return true;
+}
+
+enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_op *op)
+{
+	ASSERT(p->scanned <= in.n);
+	*op = (struct wire_op) { 0 };
+	const uint8_t *lf = in.n == p->scanned ? NULL : memchr(in.p + p->scanned, '\n', in.n - p->scanned);
+	if (!lf) return line_incomplete(p, in, op);
+	p->scanned = 0;
+	op->used = (size_t)(lf - in.p) + 1;
+
+	struct slice line = slice_of(in.p, op->used - 1);
+	if (line.n > 0 && line.p[line.n - 1] == '\r') line.n--;
+	if (line.n == 0) return fail(op, p->forbidden);
+	enum wire_error e = verb_find(p, line, &op->verb);
+	if (e != WIRE_ERROR_NONE) return fail(op, e);
+	const struct verb_row *row = &verbs[op->verb];
+	if (line.n < row->n || (row->needs_blank && line.n == row->n)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
+	struct slice args = skip_blanks(slice_from(line, row->n));
+	if (args.n > p->control_line_max) return fail(op, WIRE_ERROR_CONTROL_LINE);
+	e = row->parse(args, op);
+	if (e != WIRE_ERROR_NONE) return fail(op, e);
+	if (!row->has_body) return WIRE_OP;
+
+	if (op->total_bytes > p->payload_max) return fail(op, WIRE_ERROR_PAYLOAD);
+	size_t body_bytes = (size_t)op->total_bytes + 2;
+	if (in.n - op->used < body_bytes) return WIRE_BODY;
+	if (!body_take(op, in.p + op->used)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
+	op->used += body_bytes;
+	return WIRE_OP;
+}
+
+bool wire_body(struct wire_op *op, struct slice body)
+{
+	ASSERT(body.n == (size_t)op->total_bytes + 2);
+	return body_take(op, body.p);
+}

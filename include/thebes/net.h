@@ -78,6 +78,7 @@ struct conn {
 	size_t in_want;                    /* bytes of the unfinished operation, when the owner knows; 0 otherwise */
 	struct chunk *out_head, *out_tail; /* owned: output that io has not seen */
 	struct chunk *flying;              /* owned: output that io has borrowed */
+	size_t flying_bytes;               /* in flying */
 	size_t out_bytes;                  /* in out_head.. */
 	struct list link_by_dirty, link_by_blocked, link_by_starved;
 	uint64_t blocked_deadline_ns, starved_deadline_ns;
@@ -98,8 +99,9 @@ uint8_t *conn_reserve(struct conn *c, size_t n) __attribute__((returns_nonnull))
 void conn_commit(struct conn *c, size_t n);
 /* Copies any number of bytes. Does nothing when the conn is not open. */
 void conn_write(struct conn *c, struct slice s);
-/* Bytes that the kernel has not taken. */
+/* Bytes that the kernel has not taken. conn_pending_bytes_max is a cheap upper bound. */
 size_t conn_pending_bytes(const struct conn *c);
+static inline size_t conn_pending_bytes_max(const struct conn *c) { return c->out_bytes + c->flying_bytes; }
 
 /* Inside on_data, when it leaves an operation unfinished: how many bytes it has in all. Reads then go straight behind what is
  * there. A hint; forgotten when something is consumed. */

@@ -58,6 +58,7 @@ static void conn_land(struct conn *c)
 {
 	ledger_release(&c->ledger, chunk_free_all(c->net, c->flying));
 	c->flying = NULL;
+	c->flying_bytes = 0;
 	c->writing = false;
 	list_remove_if_linked(&c->link_by_blocked);
 }
@@ -308,6 +309,7 @@ static enum io_write conn_write_once(struct conn *c)
 		last = at;
 	}
 	c->flying = c->out_head;
+	c->flying_bytes = bytes;
 	c->out_head = last->next;
 	last->next = NULL;
 	if (!c->out_head) c->out_tail = NULL;

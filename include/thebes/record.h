@@ -24,6 +24,7 @@ enum entry_kind {
 	ENTRY_SETTLED,
 	ENTRY_TABLE,
 	ENTRY_DOUBT_END,
+	ENTRY_DOUBT,
 	ENTRY_KIND_END,
 };
 
@@ -39,6 +40,7 @@ struct entry_head {
 	uint64_t commit;       /* commit index known to the writer */
 	uint64_t seq_last;     /* highest stream sequence up to and including this entry */
 	uint32_t record_count; /* 0 for what is not a command */
+	uint32_t prev_term;    /* low half of the term of the entry before: proves that nothing is missing between them (S7) */
 };
 /* Bytes that an entry with this body takes, padding included. */
 static inline uint64_t entry_bytes(uint64_t body_bytes) { return ENTRY_HEAD_BYTES + round_up(body_bytes, 8); }

@@ -20,7 +20,7 @@ enum {
 	ENTRY_AT_COMMIT = 40,
 	ENTRY_AT_SEQ_LAST = 48,
 	ENTRY_AT_RECORD_COUNT = 56,
-	ENTRY_AT_ZERO_32 = 60,
+	ENTRY_AT_PREV_TERM = 60,
 };
 /* … of a batch … */
 enum { BATCH_AT_RECORD_COUNT = 0, BATCH_AT_ZERO = 4, BATCH_AT_SEQ_LAST = 8 };
@@ -64,7 +64,7 @@ void entry_head_encode(struct entry_head *h, struct slice body, uint8_t *out)
 	le64_put(out + ENTRY_AT_COMMIT, h->commit);
 	le64_put(out + ENTRY_AT_SEQ_LAST, h->seq_last);
 	le32_put(out + ENTRY_AT_RECORD_COUNT, h->record_count);
-	le32_put(out + ENTRY_AT_ZERO_32, 0);
+	le32_put(out + ENTRY_AT_PREV_TERM, h->prev_term);
 	h->head_crc = crc32c(0, out + ENTRY_AT_BODY_CRC, ENTRY_HEAD_BYTES - ENTRY_AT_BODY_CRC);
 	le32_put(out + ENTRY_AT_HEAD_CRC, h->head_crc);
 }
@@ -85,10 +85,11 @@ enum err entry_head_decode(struct slice in, struct entry_head *out)
 		.commit = le64_get(p + ENTRY_AT_COMMIT),
 		.seq_last = le64_get(p + ENTRY_AT_SEQ_LAST),
 		.record_count = le32_get(p + ENTRY_AT_RECORD_COUNT),
+		.prev_term = le32_get(p + ENTRY_AT_PREV_TERM),
 	};
 	if (out->head_crc != crc32c(0, p + ENTRY_AT_BODY_CRC, ENTRY_HEAD_BYTES - ENTRY_AT_BODY_CRC)) return ERR_CORRUPT;
 	/* The kind is not judged here: an unknown one quarantines its group (S11), which needs the head. */
-	if (out->flags || le16_get(p + ENTRY_AT_ZERO_16) || le32_get(p + ENTRY_AT_ZERO_32)) return ERR_CORRUPT;
+	if (out->flags || le16_get(p + ENTRY_AT_ZERO_16)) return ERR_CORRUPT;
 	return OK;
 }
 

@@ -126,6 +126,23 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 	b->n += (size_t)n;
 }
 
+/* True when the text begins with something that a terminal may obey. */
+static bool is_control(struct slice s)
+{
+	if (s.p[0] < 0x20 || s.p[0] == 0x7f) return true;
+	return s.p[0] == 0xc2 && s.n > 1 && s.p[1] >= 0x80 && s.p[1] < 0xa0;
+}
+
+void buf_append_clean(struct buf *b, struct slice text)
+{
+	for (; text.n; text = slice_from(text, 1)) {
+		if (is_control(text))
+			buf_printf(b, "\\x%02x", text.p[0]);
+		else
+			buf_append_byte(b, text.p[0]);
+	}
+}
+
 void buf_consume(struct buf *b, size_t n)
 {
 	ASSERT(n <= b->n);

@@ -22,25 +22,6 @@ void diag_deinit(struct diag *d)
 
 /* ---- lines ---- */
 
-/* True when the byte at s[0] begins something that a terminal may obey: C0, DEL, and the C1 controls as UTF-8 writes them. */
-static bool is_control(struct slice s)
-{
-	if (s.p[0] < 0x20 || s.p[0] == 0x7f) return true;
-	return s.p[0] == 0xc2 && s.n > 1 && s.p[1] >= 0x80 && s.p[1] < 0xa0;
-}
-
-/* Names and subjects of clients come through here: what they wrote must not begin a line of its own or steer a terminal. */
-static void line_append_clean(struct buf *out, struct slice text)
-{
-	for (size_t i = 0; i < text.n; i++) {
-		struct slice rest = slice_from(text, i);
-		if (is_control(rest))
-			buf_printf(out, "\\x%02x", rest.p[0]);
-		else
-			buf_append_byte(out, rest.p[0]);
-	}
-}
-
 void diag_line(struct diag *d, enum diag_level level, const char *fmt, ...)
 {
 	if (!diag_is_on(d, level) || !d->sink) return;
@@ -49,7 +30,8 @@ void diag_line(struct diag *d, enum diag_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vprintf(&raw, fmt, ap);
 	va_end(ap);
-	line_append_clean(&line, buf_slice(&raw));
+	/* Names and subjects of clients come through here: they must not begin a line of their own or steer a terminal. */
+	buf_append_clean(&line, buf_slice(&raw));
 	d->sink(d->sink_arg, level, buf_str(&line), line.n);
 	buf_deinit(&raw);
 	buf_deinit(&line);

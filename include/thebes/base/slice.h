@@ -59,6 +59,8 @@ void buf_append_u64(struct buf *b, uint64_t v); /* decimal text */
 static inline void buf_append_byte(struct buf *b, uint8_t c) { *buf_reserve(b, 1) = c; b->n++; }
 void buf_printf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+/* Text that somebody else wrote, for one line that people read: control characters (C0, DEL, C1 in UTF-8) become "\x0a". */
+void buf_append_clean(struct buf *b, struct slice text);
 void buf_consume(struct buf *b, size_t n); /* drops n bytes from the front, moves the rest */
 static inline struct slice buf_slice(const struct buf *b) { return (struct slice) { b->p, b->n }; }
 /* NUL-terminates without counting the NUL. */

@@ -118,6 +118,29 @@ static void a_buffer_grows(void **state)
 	buf_deinit(&b);
 }
 
+static void cleaned_text_stays_on_its_line(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{ "", "" },
+		{ "plain caf\xc3\xa9 \xe2\x82\xac", "plain caf\xc3\xa9 \xe2\x82\xac" },
+		{ "a\r\nb\x1b[m\x7f", "a\\x0d\\x0ab\\x1b[m\\x7f" },
+		{ "\xc2\x9b", "\\xc2\x9b" },
+		{ "\xc2", "\xc2" },
+		{ "\xc2\xa0", "\xc2\xa0" },
+	};
+	struct buf b = { 0 };
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		buf_append_clean(&b, slice_of_str(cases[i].in));
+		CHECK_BUF(&b, cases[i].out);
+	}
+	buf_append_clean(&b, slice_of("a\0b", 3));
+	CHECK_BUF(&b, "a\\x00b");
+	buf_deinit(&b);
+}
+
 static void little_endian(void **state)
 {
 	(void)state;
@@ -145,6 +168,7 @@ int main(void)
 		cmocka_unit_test(cutting),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(a_buffer_grows),
+		cmocka_unit_test(cleaned_text_stays_on_its_line),
 		cmocka_unit_test(little_endian),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

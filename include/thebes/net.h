@@ -110,7 +110,7 @@ static inline void conn_want(struct conn *c, size_t n) { c->in_want = n; }
  * a worker. */
 void conn_hold(struct conn *c);
 void conn_resume(struct conn *c);
-/* Does not read for `ns`: for a producer that outruns its consumers. */
+/* Does not read for `ns`: for a producer that outruns its consumers. What is kept is offered again at its end. */
 void conn_stall(struct conn *c, uint64_t ns);
 
 /* Closes at once; what waits is dropped. on_closed follows. Idempotent. */
@@ -122,7 +122,8 @@ void conn_close_flushed(struct conn *c);
 
 struct listener {
 	struct net *net;           /* borrowed */
-	struct io_listener *inner; /* owned while open */
+	struct io_listener *inner; /* owned until on_closed */
+	bool is_closing;
 	/* A connection, still without owner: conn_open it or io_stream_close it. */
 	void (*on_accept)(struct listener *l, struct io_stream *s);
 	void (*on_closed)(struct listener *l); /* may be NULL */
@@ -131,7 +132,7 @@ struct listener {
 /* Listens on a numeric address; port 0 = any. `l` zeroed but for on_accept, on_closed, what. Errors of io_listen. */
 must_check enum err listener_open(struct listener *l, struct net *n, const char *host, uint16_t port);
 void listener_addr(const struct listener *l, struct io_addr *out); /* what was really bound */
-static inline bool listener_is_open(const struct listener *l) { return l->inner != NULL; }
+static inline bool listener_is_open(const struct listener *l) { return l->inner && !l->is_closing; }
 void listener_close(struct listener *l); /* idempotent; on_closed follows if it was open */
 
 #endif

@@ -135,12 +135,15 @@ void conn_hold(struct conn *c)
 	if (c->state == CONN_OPEN) conn_pause(c, CONN_PAUSE_HELD);
 }
 
-void conn_resume(struct conn *c)
+/* What is kept is offered again, in this turn. */
+static void conn_go_on(struct conn *c, enum conn_pause why)
 {
-	if (!(c->paused & CONN_PAUSE_HELD)) return;
-	conn_unpause(c, CONN_PAUSE_HELD);
+	if (!(c->paused & why)) return;
+	conn_unpause(c, why);
 	if (c->state == CONN_OPEN && c->in_count) io_defer(c->net->io, &c->resume);
 }
+
+void conn_resume(struct conn *c) { conn_go_on(c, CONN_PAUSE_HELD); }
 
 void conn_stall(struct conn *c, uint64_t ns)
 {
@@ -149,7 +152,7 @@ void conn_stall(struct conn *c, uint64_t ns)
 	io_timer_start(c->net->io, &c->stall, ns);
 }
 
-static void conn_stall_over(struct io_timer *t) { conn_unpause(CONTAINER_OF(t, struct conn, stall), CONN_PAUSE_STALL); }
+static void conn_stall_over(struct io_timer *t) { conn_go_on(CONTAINER_OF(t, struct conn, stall), CONN_PAUSE_STALL); }
 
 static void conn_starve(struct conn *c)
 {
@@ -164,7 +167,7 @@ static void conn_starve(struct conn *c)
 void conn_feed(struct conn *c)
 {
 	list_remove(&c->link_by_starved);
-	conn_unpause(c, CONN_PAUSE_MEMORY);
+	conn_go_on(c, CONN_PAUSE_MEMORY);
 }
 
 /* ---- input ---- */
@@ -210,7 +213,7 @@ static void conn_offer(struct conn *c, const uint8_t *p, size_t n)
 static void conn_offer_kept(struct io_task *t)
 {
 	struct conn *c = CONTAINER_OF(t, struct conn, resume);
-	if (c->state == CONN_OPEN && !(c->paused & CONN_PAUSE_HELD) && c->in_count) conn_offer(c, c->in, c->in_count);
+	if (c->state == CONN_OPEN && c->paused == 0 && c->in_count) conn_offer(c, c->in, c->in_count);
 }
 
 /* Fresh bytes go behind the kept ones: by a short copy to the front of the scratch buffer while those are few, straight into the

@@ -20,6 +20,7 @@ static void listener_on_accept_error(void *owner, enum err e)
 static void listener_on_close(void *owner)
 {
 	struct listener *l = owner;
+	l->inner = NULL;
 	if (l->on_closed) l->on_closed(l);
 }
 
@@ -32,7 +33,9 @@ static const struct io_listener_ops listener_io_ops = {
 enum err listener_open(struct listener *l, struct net *n, const char *host, uint16_t port)
 {
 	enum { BACKLOG = 1024 };
+	ASSERT(!l->inner);
 	l->net = n;
+	l->is_closing = false;
 	return io_listen(n->io, host, port, BACKLOG, &listener_io_ops, l, &l->inner);
 }
 
@@ -40,8 +43,7 @@ void listener_addr(const struct listener *l, struct io_addr *out) { io_listener_
 
 void listener_close(struct listener *l)
 {
-	if (!l->inner) return;
-	struct io_listener *inner = l->inner;
-	l->inner = NULL;
-	io_listener_close(inner);
+	if (!listener_is_open(l)) return;
+	l->is_closing = true;
+	io_listener_close(l->inner);
 }

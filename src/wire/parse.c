@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* parse — one operation from the front of a buffer. The happy path: memchr finds the end of the line, the first letters find the row of
- * the verb, the row's function splits the arguments and, where there is a body that is all there, checks its CRLF. Nothing is copied,
- * and the only state between two calls is how far an incomplete line was searched. */
+ * the verb, the row's function takes the arguments and, where there is a body that is all there, its CRLF is checked. Nothing is copied,
+ * and the only state between two calls is how far an incomplete line was searched. Messages, the hot operations, have a shorter way to
+ * the same functions (split.h). */
 #include "thebes/wire.h"
+#include "split.h"
 
-enum { ARGS_MAX = 5, SIZE_DIGITS_MAX = 9, VERB_BYTES_MAX = 7, LINE_SLACK = 64 };
+enum { ARGS_MAX = 5, SIZE_DIGITS_MAX = 9, LINE_SLACK = 64 };
 
 struct verb_row {
 	const char *name; /* capitals */
 	uint8_t n;
 	bool needs_blank; /* an argument list must be set off; the others take whatever follows on the line (spec §9.8) */
 	bool has_body;
-	enum wire_error (*parse)(struct slice args, struct wire_op *op);
+	/* One of the two, or neither: the arguments split at blanks (count is ARGS_MAX + 1 when there are more), or as they are. */
+	enum wire_error (*take_args)(const struct slice *v, unsigned count, struct wire_op *op);
+	void (*take_text)(struct slice args, struct wire_op *op);
 };
 
 static bool is_blank(uint8_t c) { return c == ' ' || c == '\t' || c == '\r'; }
@@ -66,28 +70,23 @@ static enum wire_error body_args(
 	return WIRE_ERROR_NONE;
 }
 
-static enum wire_error pub_parse(struct slice args, struct wire_op *op)
+static enum wire_error pub_args(const struct slice *v, unsigned count, struct wire_op *op)
 {
-	struct slice v[ARGS_MAX];
-	unsigned count = args_split(args, v);
-	if (count > 0) op->subject = v[0];
+	if (count < 2) return WIRE_ERROR_PROTOCOL;
+	op->subject = v[0];
 	return body_args(op, v, count, 1, op->verb == WIRE_HPUB);
 }
 
-static enum wire_error msg_parse(struct slice args, struct wire_op *op)
+static enum wire_error msg_args(const struct slice *v, unsigned count, struct wire_op *op)
 {
-	struct slice v[ARGS_MAX];
-	unsigned count = args_split(args, v);
-	if (count < 2) return WIRE_ERROR_PROTOCOL;
+	if (count < 3) return WIRE_ERROR_PROTOCOL;
 	op->subject = v[0];
 	op->sid = v[1];
 	return body_args(op, v, count, 2, op->verb == WIRE_HMSG);
 }
 
-static enum wire_error sub_parse(struct slice args, struct wire_op *op)
+static enum wire_error sub_args(const struct slice *v, unsigned count, struct wire_op *op)
 {
-	struct slice v[ARGS_MAX];
-	unsigned count = args_split(args, v);
 	if (count != 2 && count != 3) return WIRE_ERROR_PROTOCOL;
 	op->subject = v[0];
 	if (count == 3) op->queue = v[1];
@@ -95,10 +94,8 @@ static enum wire_error sub_parse(struct slice args, struct wire_op *op)
 	return WIRE_ERROR_NONE;
 }
 
-static enum wire_error unsub_parse(struct slice args, struct wire_op *op)
+static enum wire_error unsub_args(const struct slice *v, unsigned count, struct wire_op *op)
 {
-	struct slice v[ARGS_MAX];
-	unsigned count = args_split(args, v);
 	if (count != 1 && count != 2) return WIRE_ERROR_PROTOCOL;
 	op->sid = v[0];
 	/* A count that is no number means "now", as it always did. */
@@ -107,41 +104,32 @@ static enum wire_error unsub_parse(struct slice args, struct wire_op *op)
 	return WIRE_ERROR_NONE;
 }
 
-static enum wire_error text_parse(struct slice args, struct wire_op *op)
+static void json_text(struct slice args, struct wire_op *op)
 {
 	while (args.n > 0 && is_blank(args.p[args.n - 1])) args.n--;
 	op->args = args;
-	return WIRE_ERROR_NONE;
 }
 
-static enum wire_error err_parse(struct slice args, struct wire_op *op)
+static void err_text_take(struct slice args, struct wire_op *op)
 {
-	enum wire_error e = text_parse(args, op);
+	json_text(args, op);
 	if (op->args.n >= 2 && op->args.p[0] == '\'' && op->args.p[op->args.n - 1] == '\'')
 		op->args = slice_of(op->args.p + 1, op->args.n - 2);
-	return e;
-}
-
-static enum wire_error bare_parse(struct slice args, struct wire_op *op)
-{
-	(void)args;
-	(void)op;
-	return WIRE_ERROR_NONE;
 }
 
 static const struct verb_row verbs[WIRE_VERB_COUNT] = {
-	[WIRE_CONNECT] = { "CONNECT", 7, false, false, text_parse },
-	[WIRE_PUB] = { "PUB", 3, true, true, pub_parse },
-	[WIRE_HPUB] = { "HPUB", 4, true, true, pub_parse },
-	[WIRE_SUB] = { "SUB", 3, true, false, sub_parse },
-	[WIRE_UNSUB] = { "UNSUB", 5, true, false, unsub_parse },
-	[WIRE_PING] = { "PING", 4, false, false, bare_parse },
-	[WIRE_PONG] = { "PONG", 4, false, false, bare_parse },
-	[WIRE_INFO] = { "INFO", 4, false, false, text_parse },
-	[WIRE_OK] = { "+OK", 3, false, false, bare_parse },
-	[WIRE_ERR] = { "-ERR", 4, false, false, err_parse },
-	[WIRE_MSG] = { "MSG", 3, true, true, msg_parse },
-	[WIRE_HMSG] = { "HMSG", 4, true, true, msg_parse },
+	[WIRE_CONNECT] = { "CONNECT", 7, false, false, NULL, json_text },
+	[WIRE_PUB] = { "PUB", 3, true, true, pub_args, NULL },
+	[WIRE_HPUB] = { "HPUB", 4, true, true, pub_args, NULL },
+	[WIRE_SUB] = { "SUB", 3, true, false, sub_args, NULL },
+	[WIRE_UNSUB] = { "UNSUB", 5, true, false, unsub_args, NULL },
+	[WIRE_PING] = { "PING", 4, false, false, NULL, NULL },
+	[WIRE_PONG] = { "PONG", 4, false, false, NULL, NULL },
+	[WIRE_INFO] = { "INFO", 4, false, false, NULL, json_text },
+	[WIRE_OK] = { "+OK", 3, false, false, NULL, NULL },
+	[WIRE_ERR] = { "-ERR", 4, false, false, NULL, err_text_take },
+	[WIRE_MSG] = { "MSG", 3, true, true, msg_args, NULL },
+	[WIRE_HMSG] = { "HMSG", 4, true, true, msg_args, NULL },
 };
 
 /* The verbs that share a first letter. */
@@ -225,10 +213,55 @@ static bool body_take(struct wire_op *op, const uint8_t *body)
 	return true;
 }
 
+/* The line is good; op->used bytes of `in` hold it. */
+static enum wire_result body_parse(const struct wire_parser *p, struct slice in, struct wire_op *op)
+{
+	if (op->total_bytes > p->payload_max) return fail(op, WIRE_ERROR_PAYLOAD);
+	size_t body_bytes = (size_t)op->total_bytes + 2;
+	if (in.n - op->used < body_bytes) return WIRE_BODY;
+	if (!body_take(op, in.p + op->used)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
+	op->used += body_bytes;
+	return WIRE_OP;
+}
+
+/* The verbs with a body, by their first four letters in lower case; WIRE_VERB_COUNT when it is none of them. */
+static enum wire_verb hot_verb(const uint8_t *p)
+{
+	static const struct {
+		char letters[4];
+		uint8_t verb;
+	} hot[] = { { { 'p', 'u', 'b', ' ' }, WIRE_PUB }, { { 'm', 's', 'g', ' ' }, WIRE_MSG },
+		{ { 'h', 'p', 'u', 'b' }, WIRE_HPUB }, { { 'h', 'm', 's', 'g' }, WIRE_HMSG } };
+	uint32_t got = le32_get(p) | 0x20202020U;
+	for (size_t i = 0; i < COUNT_OF(hot); i++)
+		if (got == le32_get(hot[i].letters)) return hot[i].verb;
+	return WIRE_VERB_COUNT;
+}
+
+/* A message whose line is plain. False: the general way decides, also about what is wrong with it. */
+static bool parse_hot(const struct wire_parser *p, struct slice in, struct wire_op *op, enum wire_result *result)
+{
+	uint32_t end[SPLIT_WORDS_MAX];
+	if (in.n < 16) return false;
+	enum wire_verb verb = hot_verb(in.p);
+	if (verb == WIRE_VERB_COUNT || !(p->verbs & WIRE_BIT(verb))) return false;
+	unsigned words = line_split_fast(in, end);
+	if (words < 2 || end[0] != verbs[verb].n || end[words - 1] - end[0] - 1 > p->control_line_max) return false;
+	struct slice v[SPLIT_WORDS_MAX];
+	for (unsigned i = 1; i < words; i++) v[i - 1] = slice_of(in.p + end[i - 1] + 1, end[i] - end[i - 1] - 1);
+	op->verb = verb;
+	op->used = (size_t)end[words - 1] + 2;
+	enum wire_error e = verbs[verb].take_args(v, words - 1, op);
+	*result = e == WIRE_ERROR_NONE ? body_parse(p, in, op) : fail(op, e);
+	return true;
+}
+
 enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_op *op)
 {
 	ASSERT(p->scanned <= in.n);
 	*op = (struct wire_op) { 0 };
+	enum wire_result hot;
+	if (p->scanned == 0 && parse_hot(p, in, op, &hot)) return hot;
 	const uint8_t *lf = in.n == p->scanned ? NULL : memchr(in.p + p->scanned, '\n', in.n - p->scanned);
 	if (!lf) return line_incomplete(p, in, op);
 	p->scanned = 0;
@@ -243,16 +276,11 @@ enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_
 	if (line.n < row->n || (row->needs_blank && line.n == row->n)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
 	struct slice args = skip_blanks(slice_from(line, row->n));
 	if (args.n > p->control_line_max) return fail(op, WIRE_ERROR_CONTROL_LINE);
-	e = row->parse(args, op);
+	struct slice v[ARGS_MAX];
+	if (row->take_text) row->take_text(args, op);
+	if (row->take_args) e = row->take_args(v, args_split(args, v), op);
 	if (e != WIRE_ERROR_NONE) return fail(op, e);
-	if (!row->has_body) return WIRE_OP;
-
-	if (op->total_bytes > p->payload_max) return fail(op, WIRE_ERROR_PAYLOAD);
-	size_t body_bytes = (size_t)op->total_bytes + 2;
-	if (in.n - op->used < body_bytes) return WIRE_BODY;
-	if (!body_take(op, in.p + op->used)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
-	op->used += body_bytes;
-	return WIRE_OP;
+	return row->has_body ? body_parse(p, in, op) : WIRE_OP;
 }
 
 bool wire_body(struct wire_op *op, struct slice body)

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Applying records: the pure half of a stream. The happy path is RECORD_MSG: one map look-up, one block, a few counters. */
+#include "machine.h"
+
+#include "thebes/wire.h"
+
+void machine_init(struct machine *m, const struct stream_config *config, uint64_t seed)
+{
+	*m = (struct machine) { 0 };
+	stream_config_copy(&m->config, config);
+	seq_index_init(&m->seqs);
+	subjects_init(&m->subjects, seed);
+	msg_ids_init(&m->ids, seed ^ 0x9e3779b97f4a7c15u);
+	m->config_dirty = true;
+}
+
+void machine_deinit(struct machine *m)
+{
+	stream_config_deinit(&m->config);
+	seq_index_deinit(&m->seqs);
+	subjects_deinit(&m->subjects);
+	msg_ids_deinit(&m->ids);
+	buf_deinit(&m->last_msg_id);
+	buf_deinit(&m->consumers_restored);
+}
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
+	return h * 0xff51afd7ed558ccdu;
+}
+
+static void hash_step(struct machine *m, const struct record *r)
+{
+	uint64_t h = mix(m->hash, (uint64_t)r->kind << 56 ^ r->seq);
+	h = mix(h, (uint64_t)r->time_ns);
+	h = mix(h, hash_bytes(r->payload.p, r->payload.n, hash_bytes(r->subject.p, r->subject.n, 0)));
+	h = mix(h, m->seqs.live ^ m->seqs.bytes << 20);
+	m->hash = mix(h, m->seqs.first_seq ^ m->seqs.last_seq << 24);
+}
+
+/* ---- messages ---- */
+
+/* The oldest of each subject are known by name where something may ask for them to go. */
+static bool keeps(const struct machine *m) { return m->config.max_msgs_per_subject > 0 || m->config.allow_rollup_hdrs; }
+
+struct slice machine_msg_id(struct slice headers)
+{
+	if (headers.n == 0) return SLICE_NULL;
+	struct slice id = header_get(headers, SLICE("Nats-Msg-Id"));
+	return id.p ? id : header_get(headers, SLICE("msg-id"));
+}
+
+static void keep_newest(struct machine *m, struct slice subject, uint64_t keep)
+{
+	struct subject_entry *e;
+	while ((e = subjects_find(&m->subjects, subject)) != NULL && e->count > keep && e->kept_count) {
+		struct subject_kept oldest = e->kept[e->kept_head];
+		if (!seq_index_is_live(&m->seqs, oldest.seq)) return;
+		machine_remove(m, oldest.seq, subject, oldest.bytes);
+	}
+}
+
+static void apply_clear(struct machine *m, uint64_t *removed)
+{
+	*removed = m->seqs.live;
+	if (m->consumers) m->consumers->purged(m->consumers_arg, m->seqs.last_seq + 1);
+	seq_index_clear(&m->seqs);
+	subjects_clear(&m->subjects);
+	m->first_time_ns = 0;
+}
+
+static void remember_id(struct machine *m, const struct record *r)
+{
+	struct slice id = machine_msg_id(r->headers);
+	if (id.n == 0) return;
+	msg_ids_add(&m->ids, id, r->seq, r->time_ns);
+	buf_clear(&m->last_msg_id);
+	buf_append_slice(&m->last_msg_id, id);
+}
+
+static enum err apply_msg(struct machine *m, const struct record *r, struct machine_event *ev)
+{
+	if (r->seq != m->seqs.last_seq + 1 || r->subject.n == 0) return ERR_CORRUPT;
+	if (r->flags & MACHINE_ROLLUP_ALL) apply_clear(m, &ev->removed);
+	uint64_t bytes = stream_msg_bytes(&m->config, r->subject.n, r->headers.n, r->payload.n);
+	struct subject_entry *e = subjects_get(&m->subjects, r->subject);
+	bool was_empty = m->seqs.live == 0;
+	seq_index_store(&m->seqs, r->seq, e->id, bytes);
+	subjects_added(&m->subjects, e, r->seq, bytes, keeps(m));
+	m->last_time_ns = r->time_ns;
+	if (was_empty) m->first_time_ns = r->time_ns;
+	remember_id(m, r);
+	if (m->consumers) m->consumers->stored(m->consumers_arg, r->seq, r->subject);
+	int64_t limit = m->config.max_msgs_per_subject;
+	if (r->flags & MACHINE_ROLLUP_SUBJECT) {
+		keep_newest(m, r->subject, 1);
+	} else if (limit > 0) {
+		keep_newest(m, r->subject, (uint64_t)limit);
+	}
+	return OK;
+}
+
+void machine_remove(struct machine *m, uint64_t seq, struct slice subject, uint64_t bytes)
+{
+	if (!seq_index_is_live(&m->seqs, seq)) return;
+	struct subject_entry *e = subjects_find(&m->subjects, subject);
+	const struct seq_block *k = seq_index_block(&m->seqs, seq >> SEQ_BLOCK_SHIFT);
+	if (!e || k->bytes < bytes) return; /* not what is stored here: leave it alone, on every replica alike */
+	if (m->consumers) m->consumers->removed(m->consumers_arg, seq, subject);
+	bool was_first = seq == m->seqs.first_seq;
+	seq_index_remove(&m->seqs, seq, e->id, bytes);
+	subjects_removed(&m->subjects, e, seq, 0, 1);
+	if (was_first) m->first_time_ns = 0; /* the leader fills it in when it next reads the head */
+}
+
+void drop_begin(struct buf *b, uint64_t blocks_below) { buf_append_le64(b, blocks_below); }
+
+void drop_add(struct buf *b, uint64_t seq, uint64_t bytes, struct slice subject)
+{
+	ASSERT(subject.n <= UINT16_MAX && bytes <= UINT32_MAX);
+	uint8_t *p = buf_reserve(b, 14 + subject.n);
+	le64_put(p, seq);
+	le32_put(p + 8, (uint32_t)bytes);
+	le16_put(p + 12, (uint16_t)subject.n);
+	memcpy(p + 14, subject.p, subject.n);
+	b->n += 14 + subject.n;
+}
+
+struct dropping {
+	struct machine *m;
+	uint64_t below;
+};
+
+static void subject_dropped(void *arg, uint32_t id, uint32_t count)
+{
+	struct dropping *d = arg;
+	struct subject_entry *e = subjects_by_id(&d->m->subjects, id);
+	ASSERT(e != NULL);
+	subjects_removed(&d->m->subjects, e, 0, d->below, count);
+}
+
+static enum err apply_drop(struct machine *m, struct slice in, uint64_t *removed)
+{
+	if (in.n < 8) return ERR_CORRUPT;
+	uint64_t live = m->seqs.live, number = le64_get(in.p);
+	if (number > (m->seqs.last_seq >> SEQ_BLOCK_SHIFT)) return ERR_CORRUPT;
+	if (number > m->seqs.base) {
+		struct dropping d = { m, number << SEQ_BLOCK_SHIFT };
+		if (m->consumers) m->consumers->purged(m->consumers_arg, d.below);
+		seq_index_drop_blocks(&m->seqs, number, subject_dropped, &d);
+		m->first_time_ns = 0;
+	}
+	for (in = slice_from(in, 8); in.n;) {
+		if (in.n < 14) return ERR_CORRUPT;
+		size_t n = le16_get(in.p + 12);
+		if (in.n < 14 + n) return ERR_CORRUPT;
+		machine_remove(m, le64_get(in.p), slice_of(in.p + 14, n), le32_get(in.p + 8));
+		in = slice_from(in, 14 + n);
+	}
+	*removed = live - m->seqs.live;
+	return OK;
+}
+
+static enum err apply_config(struct machine *m, struct slice json)
+{
+	struct stream_config next;
+	struct js_error e;
+	if (!stream_config_parse(&next, json, &e)) return ERR_CORRUPT;
+	stream_config_deinit(&m->config);
+	m->config = next;
+	m->config_dirty = true;
+	m->config_captured = false;
+	return OK;
+}
+
+enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev)
+{
+	*ev = (struct machine_event) { .kind = (enum stream_record_kind)r->kind, .seq = r->seq };
+	enum err e = OK;
+	switch (ev->kind) {
+	case RECORD_MSG: e = apply_msg(m, r, ev); break;
+	case RECORD_SKIP:
+		if (r->seq != m->seqs.last_seq + 1) return ERR_CORRUPT;
+		seq_index_skip(&m->seqs, r->seq);
+		m->last_time_ns = r->time_ns;
+		break;
+	case RECORD_DROP: e = apply_drop(m, r->payload, &ev->removed); break;
+	case RECORD_CLEAR: apply_clear(m, &ev->removed); break;
+	case RECORD_CONFIG: e = apply_config(m, r->payload); break;
+	case RECORD_CONSUMER:
+		if (m->consumers) m->consumers->apply(m->consumers_arg, index, r->time_ns, r->payload);
+		break;
+	case RECORD_KIND_END:
+	default: return ERR_CORRUPT;
+	}
+	if (e != OK) return e;
+	if (r->time_ns > m->time_ns) m->time_ns = r->time_ns;
+	msg_ids_expire(&m->ids, m->time_ns - m->config.duplicate_window_ns);
+	hash_step(m, r);
+	return OK;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine — the replicated state of a stream as pure data: a record changes it, a capture writes what changed, a restore reads it back. No io,
+ * no clock, no raft: every function here gives the same result on every replica.
+ *
+ * Keys in the state store (after the group): 'c' configuration · 'h' header · 'b' + block number (8, big-endian) · 's' + subject id (4) ·
+ * 'd' + sequence (8): a remembered message id · 'k' + …: the consumer room's. */
+#ifndef THEBES_STREAM_MACHINE_H
+#define THEBES_STREAM_MACHINE_H
+
+#include "thebes/stream.h"
+#include "seq_index.h"
+
+/* ---- records (record.h: kind) ---- */
+
+enum stream_record_kind {
+	RECORD_MSG = 1, /* subject, headers, payload; its id is in its headers; flags below */
+	RECORD_SKIP,    /* seq was consumed, nothing is stored (interest without a consumer) */
+	RECORD_DROP, /* payload: u64 blocks below this number go whole | then per message: u64 seq | u32 bytes | u16 subject n | subject */
+	RECORD_CLEAR,    /* everything up to seq goes */
+	RECORD_CONFIG,   /* payload: JSON */
+	RECORD_CONSUMER, /* payload: the consumer room's */
+	RECORD_KIND_END
+};
+
+enum machine_msg_flags {            /* record.flags of RECORD_MSG; bits 0 and 1 are record.h's */
+	MACHINE_ROLLUP_SUBJECT = 4, /* older messages of its subject go */
+	MACHINE_ROLLUP_ALL = 8,     /* everything before it goes */
+};
+/* The id under which a message is remembered: Nats-Msg-Id, or msg-id of the Memphis SDKs; p NULL when it has none. */
+struct slice machine_msg_id(struct slice headers);
+
+/* ---- subjects ---- */
+
+struct subject_kept { /* only with max_msgs_per_subject: to know what the oldest weighs */
+	uint64_t seq, bytes;
+};
+struct subject_entry {
+	struct list link_by_dirty;
+	uint64_t count, first_seq_hint, last_seq; /* first: nothing of it is below */
+	struct subject_kept *kept;                /* owned, oldest first: kept[kept_head ..] */
+	uint32_t kept_head, kept_count, kept_cap;
+	uint32_t id, n;
+	bool captured;
+	uint8_t name[]; /* n bytes */
+};
+struct subjects {
+	struct map by_name;
+	struct subject_entry **by_id; /* owned; NULL where a subject is gone */
+	uint32_t id_next, by_id_cap;
+	struct list dirty;
+	uint32_t *gone; /* owned: ids gone since the last confirmed capture */
+	size_t gone_count, gone_cap, gone_captured;
+};
+static inline struct slice subject_name(const struct subject_entry *e) { return slice_of(e->name, e->n); }
+
+void subjects_init(struct subjects *t, uint64_t seed);
+void subjects_deinit(struct subjects *t);
+struct subject_entry *subjects_find(const struct subjects *t, struct slice name);
+struct subject_entry *subjects_by_id(const struct subjects *t, uint32_t id);
+struct subject_entry *subjects_get(struct subjects *t, struct slice name); /* made when absent */
+void subjects_added(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t bytes, bool keep);
+/* `count` messages of it went; seq 0 = unknown which, all below `below` (a whole block). Frees e when none is left. */
+void subjects_removed(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t below, uint64_t count);
+void subjects_clear(struct subjects *t);
+
+/* ---- message ids ---- */
+
+struct msg_id {
+	struct list link_by_time; /* oldest first */
+	uint64_t seq;
+	int64_t time_ns;
+	uint32_t n;
+	enum {
+		MSG_ID_NEW,
+		MSG_ID_CAPTURED,
+		MSG_ID_STORED
+	} where;      /* CAPTURED: in a capture that waits for confirmation */
+	uint8_t id[]; /* n bytes */
+};
+struct msg_ids {
+	struct map by_id;
+	struct list by_time;
+	uint64_t *gone; /* owned: sequences whose key must go from the state store */
+	size_t gone_count, gone_cap, gone_captured;
+};
+void msg_ids_init(struct msg_ids *d, uint64_t seed);
+void msg_ids_deinit(struct msg_ids *d);
+struct msg_id *msg_ids_find(const struct msg_ids *d, struct slice id);
+void msg_ids_add(struct msg_ids *d, struct slice id, uint64_t seq, int64_t time_ns);
+void msg_ids_expire(struct msg_ids *d, int64_t before_ns);
+
+/* ---- the state ---- */
+
+struct machine {
+	struct stream_config config;
+	bool config_dirty, config_captured;
+	struct seq_index seqs;
+	struct subjects subjects;
+	struct msg_ids ids;
+	struct buf last_msg_id;
+	int64_t time_ns; /* of the last record: the state's own clock */
+	int64_t first_time_ns, last_time_ns;
+	uint64_t hash;                               /* chain over everything that was applied */
+	uint64_t index;                              /* applied */
+	const struct stream_consumer_ops *consumers; /* NULL until set */
+	void *consumers_arg;
+	/* restored 'k' values wait here when the consumer room is not attached yet: key n u32 | value n u32 | key | value */
+	struct buf consumers_restored;
+	uint64_t index_of_block; /* unused by the machine: raft index of the entry being applied, for readers' hints */
+};
+void machine_init(struct machine *m, const struct stream_config *config, uint64_t seed);
+void machine_deinit(struct machine *m);
+/* Applies one record. ERR_CORRUPT: it cannot be (poison, S11). Each accepted one goes into the hash. */
+struct machine_event { /* what the leader wants to know of a record that was applied */
+	enum stream_record_kind kind;
+	uint64_t seq, removed;
+};
+must_check enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev);
+void machine_remove(struct machine *m, uint64_t seq, struct slice subject, uint64_t bytes);
+
+void machine_capture(struct machine *m, struct state_batch *batch, bool all);
+void machine_settled(struct machine *m);
+must_check enum err machine_restore(struct machine *m, struct slice key, struct slice value);
+must_check enum err machine_restored(struct machine *m); /* after the last value: checks that it fits together */
+
+/* DROP payloads. */
+void drop_begin(struct buf *b, uint64_t blocks_below);
+void drop_add(struct buf *b, uint64_t seq, uint64_t bytes, struct slice subject);
+
+#endif

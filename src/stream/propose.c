@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Proposing: records gather in one batch per turn (or until it is full), the batch goes through the group, its requests are answered in
+ * order when it is applied. What is in flight is remembered for admission. */
+#include "stream_internal.h"
+
+struct stream_batch *stream_batch_open(struct stream *s)
+{
+	if (!s->open) {
+		struct stream_batch *b = NEW(struct stream_batch);
+		b->stream = s;
+		list_init(&b->reqs);
+		batch_begin(&b->body);
+		s->open = b;
+	}
+	return s->open;
+}
+
+static void batch_free(struct stream_batch *b)
+{
+	buf_deinit(&b->body);
+	mem_free(b);
+}
+
+static void answer(struct stream_batch *b, enum err result)
+{
+	for (struct list *node; (node = list_pop_front(&b->reqs)) != NULL;) {
+		struct stream_req *r = CONTAINER_OF(node, struct stream_req, link);
+		r->result = result;
+		if (r->done) r->done(r);
+	}
+}
+
+static void forget_ahead(struct stream *s)
+{
+	struct ahead_subject *a;
+	for (size_t i = 0; (a = map_next(&s->ahead_subjects, &i)) != NULL;) mem_free(a);
+	map_deinit(&s->ahead_subjects);
+	map_init(&s->ahead_subjects, s->ahead_subjects.seed, s->ahead_subjects.key_of);
+	struct ahead_id *d;
+	for (size_t i = 0; (d = map_next(&s->ahead_ids, &i)) != NULL;) mem_free(d);
+	map_deinit(&s->ahead_ids);
+	map_init(&s->ahead_ids, s->ahead_ids.seed, s->ahead_ids.key_of);
+	buf_clear(&s->ahead_last_id);
+}
+
+/* Leadership begins or ends: nothing is in flight as far as admission is concerned. */
+void stream_ahead_reset(struct stream *s)
+{
+	struct stream_batch *b = s->open;
+	s->open = NULL;
+	s->ahead_last_seq = s->machine.seqs.last_seq;
+	s->ahead_time_ns = s->machine.time_ns;
+	s->flight_msgs = s->flight_bytes = s->dropping_msgs = s->dropping_bytes = 0;
+	LIST_EACH (node, &s->flight) {
+		struct stream_batch *f = CONTAINER_OF(node, struct stream_batch, link_by_flight);
+		f->msgs = f->msg_bytes = f->drops = f->drop_bytes = 0;
+	}
+	forget_ahead(s);
+	if (b) {
+		answer(b, ERR_NOT_LEADER);
+		batch_free(b);
+	}
+}
+
+static void proposal_done(struct proposal *p)
+{
+	struct stream_batch *b = CONTAINER_OF(p, struct stream_batch, proposal);
+	struct stream *s = b->stream;
+	list_remove(&b->link_by_flight);
+	s->flight_msgs -= b->msgs;
+	s->flight_bytes -= b->msg_bytes;
+	answer(b, p->result);
+	batch_free(b);
+}
+
+/* A batch that was never stored: its messages are not ahead any more. */
+static void forget_subjects_of(struct stream *s, struct stream_batch *b)
+{
+	struct batch_head head;
+	struct slice records;
+	struct record r;
+	enum err e = batch_open(buf_slice(&b->body), &head, &records);
+	ASSERT(e == OK);
+	while ((e = record_next(&records, &r)) == OK)
+		if (r.kind == RECORD_MSG) stream_ahead_applied(s, &r);
+	ASSERT(e == ERR_EOF);
+}
+
+void stream_flush(struct stream *s)
+{
+	struct stream_batch *b = s->open;
+	if (!b) return;
+	s->open = NULL;
+	batch_end(&b->body, s->ahead_last_seq);
+	b->proposal = (struct proposal) { .done = proposal_done };
+	list_push_back(&s->flight, &b->link_by_flight);
+	enum err e = group_propose(s->group, &b->proposal, &b->body, b->grows ? LOG_ADMIT_GROWS : LOG_ADMIT_FREES);
+	if (e == OK) return;
+	/* Nothing was stored. Sequences were given out for it, so what follows in this turn must not be proposed either: everything that
+	 * admission assumed starts again from what is applied and what is still in flight. */
+	list_remove(&b->link_by_flight);
+	s->flight_msgs -= b->msgs;
+	s->flight_bytes -= b->msg_bytes;
+	s->dropping_msgs -= b->drops;
+	s->dropping_bytes -= b->drop_bytes;
+	s->ahead_last_seq = s->machine.seqs.last_seq;
+	LIST_EACH (node, &s->flight) {
+		uint64_t seq = CONTAINER_OF(node, struct stream_batch, link_by_flight)->seq_last;
+		if (seq > s->ahead_last_seq) s->ahead_last_seq = seq;
+	}
+	retain_reset(s);
+	forget_subjects_of(s, b);
+	answer(b, e);
+	batch_free(b);
+}
+
+int64_t stream_next_time(struct stream *s)
+{
+	int64_t now = io_wall_ns(s->options.io);
+	s->ahead_time_ns = now > s->ahead_time_ns ? now : s->ahead_time_ns + 1;
+	return s->ahead_time_ns;
+}
+
+/* One larger message may make a batch of its own. */
+static void make_room(struct stream *s, uint64_t bytes)
+{
+	const struct stream_batch *b = s->open;
+	if (b && (b->records == BATCH_RECORDS_MAX || b->body.n + bytes > BATCH_BYTES_MAX)) stream_flush(s);
+}
+
+enum err stream_add_record(struct stream *s, struct record *r, struct stream_req *req, bool grows)
+{
+	if (!s->leading) return ERR_NOT_LEADER;
+	make_room(s, record_bytes(r));
+	if (!s->leading) return ERR_NOT_LEADER;
+	struct stream_batch *b = stream_batch_open(s);
+	batch_add(&b->body, r);
+	b->records++;
+	b->grows |= grows;
+	if (req) list_push_back(&b->reqs, &req->link);
+	return OK;
+}
+
+/* ---- what is in flight, by subject and by id ---- */
+
+static void ahead_note_subject(struct stream *s, struct slice subject, uint64_t seq)
+{
+	struct ahead_subject *a = map_get(&s->ahead_subjects, subject);
+	if (!a) {
+		a = mem_zalloc(sizeof *a + subject.n);
+		memcpy(a->name, subject.p, subject.n);
+		a->n = (uint32_t)subject.n;
+		(void)map_put(&s->ahead_subjects, a);
+	}
+	a->seq_last = seq;
+	a->count++;
+}
+
+static void ahead_note_id(struct stream *s, struct slice id, uint64_t seq)
+{
+	struct ahead_id *a = mem_zalloc(sizeof *a + id.n);
+	memcpy(a->id, id.p, id.n);
+	a->n = (uint32_t)id.n;
+	a->seq = seq;
+	mem_free(map_put(&s->ahead_ids, a));
+	buf_clear(&s->ahead_last_id);
+	buf_append_slice(&s->ahead_last_id, id);
+}
+
+void stream_ahead_applied(struct stream *s, const struct record *r)
+{
+	struct ahead_subject *a = map_get(&s->ahead_subjects, r->subject);
+	if (a && --a->count == 0) mem_free(map_del(&s->ahead_subjects, r->subject));
+	struct slice id = s->ahead_ids.count ? machine_msg_id(r->headers) : SLICE_NULL;
+	struct ahead_id *d = id.n ? map_get(&s->ahead_ids, id) : NULL;
+	if (d && d->seq == r->seq) mem_free(map_del(&s->ahead_ids, id));
+}
+
+void stream_batch_applied(struct stream *s, uint64_t index)
+{
+	LIST_EACH (node, &s->flight) {
+		struct stream_batch *b = CONTAINER_OF(node, struct stream_batch, link_by_flight);
+		if (b->proposal.index != index) continue;
+		s->flight_msgs -= b->msgs;
+		s->flight_bytes -= b->msg_bytes;
+		s->dropping_msgs -= b->drops;
+		s->dropping_bytes -= b->drop_bytes;
+		b->msgs = b->msg_bytes = b->drops = b->drop_bytes = 0;
+		return;
+	}
+}
+
+uint64_t stream_ahead_last_seq(const struct stream *s) { return s->ahead_last_seq; }
+
+uint64_t stream_ahead_msgs(const struct stream *s)
+{
+	return s->machine.seqs.live + s->flight_msgs - u64_min(s->dropping_msgs, s->machine.seqs.live + s->flight_msgs);
+}
+
+uint64_t stream_ahead_bytes(const struct stream *s)
+{
+	return s->machine.seqs.bytes + s->flight_bytes -
+	       u64_min(s->dropping_bytes, s->machine.seqs.bytes + s->flight_bytes);
+}
+
+uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint64_t *count)
+{
+	const struct subject_entry *e = subjects_find(&s->machine.subjects, subject);
+	const struct ahead_subject *a = map_get(&s->ahead_subjects, subject);
+	if (count) *count = (e ? e->count : 0) + (a ? a->count : 0);
+	return a ? a->seq_last : e ? e->last_seq : 0;
+}
+
+uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied)
+{
+	const struct ahead_id *a = map_get(&s->ahead_ids, id);
+	*applied = a == NULL;
+	if (a) return a->seq;
+	const struct msg_id *m = msg_ids_find(&s->machine.ids, id);
+	int64_t oldest = io_wall_ns(s->options.io) - s->machine.config.duplicate_window_ns;
+	return m && m->time_ns >= oldest ? m->seq : 0;
+}
+
+struct slice stream_ahead_last_msg_id(const struct stream *s)
+{
+	return buf_slice(s->ahead_last_id.n ? &s->ahead_last_id : &s->machine.last_msg_id);
+}
+
+/* ---- the records that clients cause ---- */
+
+enum err stream_propose_msg(struct stream *s, const struct stream_publish *m, struct stream_req *req, uint64_t *seq)
+{
+	if (!s->leading) return ERR_NOT_LEADER;
+	struct machine *k = &s->machine;
+	bool stores = k->config.retention != STREAM_INTEREST || !k->consumers ||
+		      k->consumers->is_wanted(k->consumers_arg, s->ahead_last_seq + 1, m->subject);
+	struct record r = { .kind = RECORD_SKIP };
+	if (stores)
+		r = (struct record) {
+			.kind = RECORD_MSG, .subject = m->subject, .headers = m->header, .payload = m->payload
+		};
+	if (stores && m->rollup == STREAM_ROLLUP_SUBJECT) r.flags |= MACHINE_ROLLUP_SUBJECT;
+	if (stores && m->rollup == STREAM_ROLLUP_ALL) r.flags |= MACHINE_ROLLUP_ALL;
+	make_room(s, record_bytes(&r));
+	if (!s->leading) return ERR_NOT_LEADER;
+	r.seq = s->ahead_last_seq + 1; /* only now: a flush that failed has taken sequences back */
+	r.time_ns = stream_next_time(s);
+	enum err e = stream_add_record(s, &r, req, true);
+	if (e != OK) return e;
+	req->seq = *seq = s->ahead_last_seq = s->open->seq_last = r.seq;
+	if (!stores) return OK;
+	uint64_t bytes = stream_msg_bytes(&k->config, m->subject.n, m->header.n, m->payload.n);
+	s->open->msgs++;
+	s->open->msg_bytes += bytes;
+	s->flight_msgs++;
+	s->flight_bytes += bytes;
+	if (m->msg_id.n) ahead_note_id(s, m->msg_id, r.seq);
+	ahead_note_subject(s, m->subject, r.seq);
+	retain_proposed(s, r.seq, bytes, r.time_ns, m->subject);
+	return OK;
+}
+
+enum err stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *req)
+{
+	struct record r = { .kind = RECORD_CONSUMER, .time_ns = stream_next_time(s), .payload = body };
+	return stream_add_record(s, &r, req, false);
+}
+
+enum err stream_propose_drop(struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req)
+{
+	struct record r = { .kind = RECORD_DROP, .time_ns = stream_next_time(s), .payload = drop };
+	enum err e = stream_add_record(s, &r, req, false);
+	if (e != OK) return e;
+	s->open->drops += msgs;
+	s->open->drop_bytes += bytes;
+	s->dropping_msgs += msgs;
+	s->dropping_bytes += bytes;
+	return OK;
+}
+
+enum err stream_propose_clear(struct stream *s, struct stream_req *req)
+{
+	struct record r = { .kind = RECORD_CLEAR, .time_ns = stream_next_time(s) };
+	return stream_add_record(s, &r, req, false);
+}
+
+enum err stream_propose_config(struct stream *s, const struct stream_config *c, struct stream_req *req)
+{
+	struct buf json = { 0 };
+	stream_config_print(&json, c);
+	struct record r = { .kind = RECORD_CONFIG, .time_ns = stream_next_time(s), .payload = buf_slice(&json) };
+	enum err e = stream_add_record(s, &r, req, false);
+	buf_deinit(&json);
+	if (e == OK && c != &s->wanted) {
+		stream_config_deinit(&s->wanted);
+		stream_config_copy(&s->wanted, c);
+	}
+	return e;
+}

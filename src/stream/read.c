@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading messages by sequence: the index says which sequence is alive next and may match, recent entries are looked at in memory, older
+ * ones come from the log's disk in chunks. Entries are verified by the log, records here. */
+#include "stream_internal.h"
+
+#include "thebes/wire.h"
+
+enum { COLD_BYTES = 256 * 1024 };
+
+/* ---- filters over subject ids ---- */
+
+struct wanted {
+	const struct machine *m;
+	const struct slice *filters;
+	size_t count;
+};
+
+static bool matches(const struct slice *filters, size_t count, struct slice subject)
+{
+	for (size_t i = 0; i < count; i++)
+		if (subject_match(filters[i], subject)) return true;
+	return count == 0;
+}
+
+static bool is_wanted(void *arg, uint32_t id)
+{
+	const struct wanted *w = arg;
+	const struct subject_entry *e = subjects_by_id(&w->m->subjects, id);
+	return e && matches(w->filters, w->count, subject_name(e));
+}
+
+uint64_t stream_next_candidate(const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from)
+{
+	struct wanted w = { &s->machine, filters, filter_count };
+	return seq_index_next(&s->machine.seqs, from, filter_count ? is_wanted : NULL, &w);
+}
+
+enum err stream_count(
+	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper)
+{
+	const struct seq_index *ix = &s->machine.seqs;
+	struct wanted w = { &s->machine, filters, filter_count };
+	seq_wanted_fn *fn = filter_count ? is_wanted : NULL;
+	uint64_t number = from >> SEQ_BLOCK_SHIFT;
+	*exact_or_upper = 0;
+	if (from > ix->last_seq || ix->live == 0) return OK;
+	if (from <= ix->first_seq) {
+		*exact_or_upper = seq_index_count(ix, 0, fn, &w);
+		return OK;
+	}
+	uint64_t after = seq_index_count(ix, number + 1, fn, &w);
+	const struct seq_block *k = seq_index_block(ix, number);
+	uint64_t in_block = k ? seq_index_count(ix, number, fn, &w) - after : 0;
+	if (in_block == 0) {
+		*exact_or_upper = after;
+		return OK;
+	}
+	uint64_t live_behind = 0;
+	for (uint64_t seq = from; seq < (number + 1) << SEQ_BLOCK_SHIFT && seq <= ix->last_seq; seq++)
+		live_behind += seq_index_is_live(ix, seq);
+	*exact_or_upper = after + u64_min(in_block, live_behind);
+	return in_block == k->live || live_behind == 0 ? OK : ERR_AGAIN;
+}
+
+void stream_subjects(
+	const struct stream *s, const struct slice *filters, size_t filter_count, stream_subject_fn *each, void *arg)
+{
+	for (uint32_t i = 0; i < s->machine.subjects.id_next; i++) {
+		const struct subject_entry *e = s->machine.subjects.by_id[i];
+		if (!e || !matches(filters, filter_count, subject_name(e))) continue;
+		if (!each(arg, subject_name(e), e->count, e->first_seq_hint, e->last_seq)) return;
+	}
+}
+
+/* ---- where entries are ---- */
+
+void read_init(struct stream *s) { list_init(&s->reads); }
+
+void read_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last)
+{
+	if (s->recent_count == s->recent_cap && s->recent_cap < RECENT_MAX) {
+		uint32_t cap = s->recent_cap ? s->recent_cap * 2 : 16;
+		struct recent_entry *grown = mem_alloc(cap * sizeof *grown);
+		for (uint32_t i = 0; i < s->recent_count; i++) grown[i] = s->recent[(s->recent_at + i) % s->recent_cap];
+		mem_free(s->recent);
+		s->recent = grown;
+		s->recent_cap = cap;
+		s->recent_at = 0;
+	}
+	if (s->recent_count == s->recent_cap) {
+		s->recent_at = (s->recent_at + 1) % s->recent_cap;
+		s->recent_count--;
+	}
+	s->recent[(s->recent_at + s->recent_count++) % s->recent_cap] =
+		(struct recent_entry) { index, seq_before, seq_last };
+}
+
+/* The recent entry that holds seq, or NULL. */
+static const struct recent_entry *recent_find(const struct stream *s, uint64_t seq)
+{
+	uint32_t low = 0, high = s->recent_count;
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+		const struct recent_entry *e = &s->recent[(s->recent_at + mid) % s->recent_cap];
+		if (seq > e->seq_last) {
+			low = mid + 1;
+		} else if (seq <= e->seq_before) {
+			high = mid;
+		} else {
+			return e;
+		}
+	}
+	return NULL;
+}
+
+/* ---- gathering messages out of entries ---- */
+
+struct read_work {
+	struct stream *stream;
+	struct stream_read *read;
+	struct log_read_req log;
+	struct buf chunk; /* cold entries: msgs point into it */
+	struct io_task task;
+	uint32_t cap;
+	uint64_t bytes;
+	uint64_t index_next; /* cold: entry to read next, 0 = look it up by sequence */
+};
+
+static struct read_work *work_of(struct stream *s, struct stream_read *r)
+{
+	if (!r->work) {
+		struct read_work *w = NEW(struct read_work);
+		w->stream = s;
+		w->read = r;
+		r->work = w;
+		r->msgs = NULL;
+		r->count = 0;
+		r->next = r->from;
+	}
+	return r->work;
+}
+
+static bool is_full(const struct stream_read *r, const struct read_work *w)
+{
+	return r->count >= r->max_msgs || (r->count && r->max_bytes && w->bytes >= r->max_bytes);
+}
+
+static void gather_msg(struct stream_read *r, struct read_work *w, const struct record *m)
+{
+	if (r->count == w->cap) {
+		w->cap = w->cap ? w->cap * 2 : 4;
+		r->msgs = mem_realloc(r->msgs, w->cap * sizeof *r->msgs);
+	}
+	r->msgs[r->count++] = (struct stream_msg) { m->seq, m->time_ns, m->subject, m->headers, m->payload };
+	w->bytes += m->subject.n + m->headers.n + m->payload.n;
+}
+
+/* Takes what is wanted out of one command's body. ERR_CORRUPT: the log's checksums held but the records do not. */
+static enum err gather(struct stream *s, struct stream_read *r, struct slice body)
+{
+	struct read_work *w = r->work;
+	struct batch_head head;
+	struct slice records;
+	struct record m;
+	enum err e = batch_open(body, &head, &records);
+	while (e == OK && (e = record_next(&records, &m)) == OK) {
+		if (m.seq == 0 || m.seq < r->next || (m.kind != RECORD_MSG && m.kind != RECORD_SKIP)) continue;
+		if (is_full(r, w)) return OK;
+		r->next = m.seq + 1;
+		if (m.kind == RECORD_MSG && m.time_ns >= r->from_time_ns && stream_is_live(s, m.seq) &&
+			matches(r->filters, r->filter_count, m.subject))
+			gather_msg(r, w, &m);
+	}
+	return e == ERR_EOF ? OK : e;
+}
+
+/* Goes on in memory as far as it gets: OK (full, or nothing more there), ERR_AGAIN (the rest is on disk), ERR_CORRUPT. */
+static enum err gather_hot(struct stream *s, struct stream_read *r)
+{
+	struct read_work *w = r->work;
+	while (!is_full(r, w)) {
+		uint64_t seq = stream_next_candidate(s, r->filters, r->filter_count, r->next);
+		if (seq == 0) {
+			r->next = s->machine.seqs.last_seq + 1;
+			return OK;
+		}
+		r->next = seq;
+		const struct recent_entry *at = recent_find(s, seq);
+		struct slice entry, body;
+		struct entry_head head;
+		if (!at || log_view(group_log(s->group), at->index, &entry) != OK) return ERR_AGAIN;
+		enum err e = entry_next(&entry, &head, &body);
+		if (e == OK) e = gather(s, r, body);
+		if (e != OK) return ERR_CORRUPT;
+		if (r->next <= seq && !is_full(r, w))
+			return ERR_CORRUPT; /* the entry does not hold what the index says */
+	}
+	return OK;
+}
+
+void stream_read_release(struct stream_read *r)
+{
+	struct read_work *w = r->work;
+	mem_free(r->msgs);
+	r->msgs = NULL;
+	r->count = 0;
+	if (!w) return;
+	buf_deinit(&w->chunk);
+	buf_deinit(&w->log.entries);
+	mem_free(w);
+	r->work = NULL;
+}
+
+enum err stream_read_now(struct stream *s, struct stream_read *r)
+{
+	(void)work_of(s, r);
+	enum err e = gather_hot(s, r);
+	if (e == ERR_AGAIN && r->count) e = OK;
+	if (e == OK && r->count == 0) e = ERR_NOT_FOUND;
+	r->result = e;
+	if (e != OK) {
+		uint64_t next = r->next;
+		stream_read_release(r);
+		r->next = next;
+	}
+	return e;
+}
+
+/* ---- from disk ---- */
+
+static void finish(struct stream_read *r, enum err result)
+{
+	if (result == OK && r->count == 0) result = ERR_NOT_FOUND;
+	r->result = result;
+	list_remove(&r->link);
+	r->done(r);
+}
+
+static void ask_disk(struct read_work *w);
+
+static void chunk_read(struct log_read_req *q)
+{
+	struct read_work *w = CONTAINER_OF(q, struct read_work, log);
+	struct stream_read *r = w->read;
+	struct stream *s = w->stream;
+	if (!s || q->result == ERR_CLOSED) { /* cancelled meanwhile: its request was answered */
+		buf_deinit(&w->log.entries);
+		buf_deinit(&w->chunk);
+		mem_free(w);
+		return;
+	}
+	enum err e = q->result;
+	if (e != OK) {
+		buf_deinit(&q->entries);
+		finish(r, e == ERR_COMPACTED ? ERR_NOT_FOUND : e);
+		return;
+	}
+	w->chunk = q->entries;
+	q->entries = (struct buf) { 0 };
+	struct slice in = buf_slice(&w->chunk), body;
+	struct entry_head head;
+	while ((e = entry_next(&in, &head, &body)) == OK) {
+		if (is_full(r, w)) break;
+		if (head.kind == ENTRY_COMMAND && gather(s, r, body) != OK) {
+			e = ERR_CORRUPT;
+			break;
+		}
+		if (is_full(r, w)) break; /* the entry may hold more: the next read begins in it */
+		w->index_next = head.index + 1;
+		s->cold_seq = head.seq_last + 1;
+		s->cold_index = head.index + 1;
+	}
+	if (e == ERR_CORRUPT) {
+		finish(r, e);
+	} else if (r->count) {
+		finish(r, OK);
+	} else {
+		buf_deinit(&w->chunk);
+		ask_disk(w);
+	}
+}
+
+/* Nothing found yet: the next candidate, from memory if it is there, else one chunk from disk. */
+static void ask_disk(struct read_work *w)
+{
+	struct stream *s = w->stream;
+	struct stream_read *r = w->read;
+	enum err e = gather_hot(s, r);
+	if (e != ERR_AGAIN || r->count) {
+		finish(r, e == ERR_AGAIN ? OK : e);
+		return;
+	}
+	w->log = (struct log_read_req) { .done = chunk_read, .bytes_max = COLD_BYTES, .holes = true };
+	if (s->cold_seq && s->cold_seq == r->next && s->cold_index) {
+		w->log.from = s->cold_index;
+		w->log.to = s->machine.index;
+		log_read(group_log(s->group), &w->log);
+		return;
+	}
+	if (w->index_next && s->cold_index == w->index_next && s->cold_seq <= r->next && r->next - s->cold_seq < 4096) {
+		w->log.from = w->index_next;
+		w->log.to = s->machine.index;
+		log_read(group_log(s->group), &w->log);
+		return;
+	}
+	log_read_seq(group_log(s->group), r->next, &w->log);
+}
+
+static void start_task(struct io_task *t)
+{
+	struct read_work *w = CONTAINER_OF(t, struct read_work, task);
+	if (!w->stream) { /* cancelled before it began */
+		mem_free(w);
+		return;
+	}
+	ask_disk(w);
+}
+
+void stream_read_start(struct stream *s, struct stream_read *r)
+{
+	ASSERT(r->done && r->max_msgs > 0);
+	struct read_work *w = work_of(s, r);
+	list_push_back(&s->reads, &r->link);
+	w->task = (struct io_task) { .run = start_task };
+	io_defer(s->options.io, &w->task);
+}
+
+void read_cancel_all(struct stream *s, enum err why)
+{
+	for (struct list *node; (node = list_pop_front(&s->reads)) != NULL;) {
+		struct stream_read *r = CONTAINER_OF(node, struct stream_read, link);
+		struct read_work *w = r->work;
+		w->stream = NULL; /* the log or the task still holds it: freed when that comes back */
+		r->work = NULL;
+		mem_free(r->msgs);
+		r->msgs = NULL;
+		r->count = 0;
+		r->result = why;
+		r->done(r);
+	}
+}
+
+void read_deinit(struct stream *s) { ASSERT(list_is_empty(&s->reads)); }

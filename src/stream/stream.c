@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of a stream and its side of the group: restore, apply, capture, lead. */
+#include "stream_internal.h"
+
+/* ---- what the group asks ---- */
+
+static bool restore_value(void *arg, struct slice key, struct slice value)
+{
+	struct {
+		struct machine *m;
+		enum err result;
+	} *r = arg;
+	r->result = machine_restore(r->m, key, value);
+	return r->result == OK;
+}
+
+static enum err on_restore(void *owner, struct state *state, uint64_t group, uint64_t index)
+{
+	struct stream *s = owner;
+	const struct stream_consumer_ops *consumers = s->machine.consumers;
+	void *arg = s->machine.consumers_arg;
+	machine_deinit(&s->machine);
+	machine_init(&s->machine, &s->wanted, io_random_u64(s->options.io));
+	s->machine.consumers = consumers;
+	s->machine.consumers_arg = arg;
+	s->machine.index = index;
+	s->recent_count = 0;
+	if (index == 0) return OK;
+	struct {
+		struct machine *m;
+		enum err result;
+	} r = { &s->machine, OK };
+	enum err e = state_group_each(state, group, SLICE_NULL, SLICE_NULL, restore_value, &r);
+	if (e == OK) e = r.result;
+	if (e == OK) e = machine_restored(&s->machine);
+	if (e != OK)
+		diag_line(s->options.diag, DIAG_ERROR, "stream %s: its state at index %llu can not be read (%s)",
+			s->wanted.name, (unsigned long long)index, err_text(e));
+	return e;
+}
+
+static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice body)
+{
+	struct stream *s = owner;
+	struct batch_head head;
+	struct slice records;
+	(void)term;
+	if (batch_open(body, &head, &records) != OK) return false;
+	uint64_t seq_before = s->machine.seqs.last_seq;
+	struct record r;
+	enum err e;
+	while ((e = record_next(&records, &r)) == OK) {
+		struct machine_event ev;
+		if (machine_apply(&s->machine, index, &r, &ev) != OK) return false;
+		if (ev.kind == RECORD_MSG && s->leading) stream_ahead_applied(s, &r);
+	}
+	if (e != ERR_EOF) return false;
+	s->machine.index = index;
+	if (s->machine.seqs.last_seq != seq_before) read_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
+	if (s->leading) stream_batch_applied(s, index);
+	if (s->machine.seqs.live == 0) group_trim(s->group, index);
+	return true;
+}
+
+static bool on_entry_is_dead(void *owner, const struct entry_head *e, uint64_t seq_before)
+{
+	struct stream *s = owner;
+	if (e->seq_last <= seq_before) return true; /* no message in it: the state covers the rest */
+	uint64_t next = seq_index_next(&s->machine.seqs, seq_before + 1, NULL, NULL);
+	return next == 0 || next > e->seq_last;
+}
+
+static void on_capture(void *owner, struct state_batch *batch)
+{
+	struct stream *s = owner;
+	machine_capture(&s->machine, batch, false);
+}
+
+static void on_settled(void *owner, uint64_t index)
+{
+	struct stream *s = owner;
+	(void)index;
+	machine_settled(&s->machine);
+}
+
+static unsigned on_live_permille(void *owner, uint64_t first, uint64_t last)
+{
+	/* The log asks per range of entries; sequences are spread evenly enough over them for an estimate. */
+	struct stream *s = owner;
+	(void)first;
+	(void)last;
+	const struct seq_index *ix = &s->machine.seqs;
+	uint64_t span = ix->live ? ix->last_seq - ix->first_seq + 1 : 0;
+	return span ? (unsigned)(ix->live * 1000 / span) : 1000;
+}
+
+static void propose_wanted_config(struct stream *s);
+
+static void on_lead(void *owner, bool leading, uint64_t term)
+{
+	struct stream *s = owner;
+	s->term = term;
+	s->leading = leading && !s->closing;
+	stream_ahead_reset(s);
+	if (s->machine.consumers) s->machine.consumers->lead(s->machine.consumers_arg, s->leading);
+	if (s->leading) {
+		retain_reset(s);
+		propose_wanted_config(s);
+		retain_run(s);
+	}
+}
+
+static uint64_t on_state_hash(void *owner)
+{
+	struct stream *s = owner;
+	return stream_hash(s);
+}
+
+static const struct group_ops stream_group_ops = {
+	.restore = on_restore,
+	.apply = on_apply,
+	.entry_is_dead = on_entry_is_dead,
+	.capture = on_capture,
+	.settled = on_settled,
+	.live_permille = on_live_permille,
+	.lead = on_lead,
+	.state_hash = on_state_hash,
+};
+
+/* ---- the catalogue's configuration, when it is newer than the group's ---- */
+
+static void config_done(struct stream_req *r)
+{
+	struct stream *s = CONTAINER_OF(r, struct stream, config_req);
+	s->config_proposed = false;
+}
+
+static void propose_wanted_config(struct stream *s)
+{
+	if (s->config_proposed || stream_config_equal(&s->machine.config, &s->wanted)) return;
+	s->config_req = (struct stream_req) { .done = config_done };
+	s->config_proposed = stream_propose_config(s, &s->wanted, &s->config_req) == OK;
+}
+
+/* ---- life ---- */
+
+static struct slice ahead_subject_key(const void *item)
+{
+	const struct ahead_subject *a = item;
+	return slice_of(a->name, a->n);
+}
+
+static struct slice ahead_id_key(const void *item)
+{
+	const struct ahead_id *a = item;
+	return slice_of(a->id, a->n);
+}
+
+enum err stream_open(const struct stream_options *o, const struct stream_config *config, struct stream **out)
+{
+	struct stream *s = NEW(struct stream);
+	s->options = *o;
+	stream_config_copy(&s->wanted, config);
+	machine_init(&s->machine, config, io_random_u64(o->io));
+	list_init(&s->flight);
+	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
+	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
+	retain_init(s);
+	read_init(s);
+	*out = s;
+	enum err e;
+	if (o->make_members) {
+		e = group_make(
+			o->groups, o->group, o->make_members, o->make_member_count, &stream_group_ops, s, &s->group);
+	} else {
+		e = group_open(o->groups, o->group, &stream_group_ops, s, &s->group);
+	}
+	if (e != OK) {
+		s->group = NULL;
+		stream_free(s);
+		*out = NULL;
+	}
+	return e;
+}
+
+static void group_closed(void *owner)
+{
+	struct stream *s = owner;
+	s->group = NULL;
+	if (s->closed) s->closed(s->closed_arg);
+}
+
+void stream_close(struct stream *s, bool gone, void (*closed)(void *arg), void *arg)
+{
+	ASSERT(!s->closing);
+	s->closing = true;
+	s->closed = closed;
+	s->closed_arg = arg;
+	on_lead(s, false, s->term);
+	read_cancel_all(s, ERR_CLOSED);
+	group_close(s->group, gone, group_closed);
+}
+
+void stream_free(struct stream *s)
+{
+	if (!s) return;
+	stream_ahead_reset(s);
+	retain_deinit(s);
+	read_deinit(s);
+	map_deinit(&s->ahead_subjects);
+	map_deinit(&s->ahead_ids);
+	buf_deinit(&s->ahead_last_id);
+	machine_deinit(&s->machine);
+	stream_config_deinit(&s->wanted);
+	mem_free(s->recent);
+	mem_free(s);
+}
+
+void stream_consumers_set(struct stream *s, const struct stream_consumer_ops *ops, void *arg)
+{
+	s->machine.consumers = ops;
+	s->machine.consumers_arg = arg;
+	for (struct slice in = buf_slice(&s->machine.consumers_restored); ops && in.n;) {
+		uint32_t key_n = le32_get(in.p), value_n = le32_get(in.p + 4);
+		ops->restored(arg, slice_of(in.p + 8, key_n), slice_of(in.p + 8 + key_n, value_n));
+		in = slice_from(in, 8 + (size_t)key_n + value_n);
+	}
+	buf_deinit(&s->machine.consumers_restored);
+}
+
+/* ---- looking ---- */
+
+const struct stream_config *stream_config(const struct stream *s) { return &s->machine.config; }
+int64_t stream_created_ns(const struct stream *s) { return s->options.created_ns; }
+void *stream_user(const struct stream *s) { return s->options.user; }
+struct group *stream_group(const struct stream *s) { return s->group; }
+bool stream_is_leader(const struct stream *s) { return s->leading; }
+
+uint64_t stream_hash(const struct stream *s)
+{
+	const struct machine *m = &s->machine;
+	return m->consumers ? m->hash ^ m->consumers->hash(m->consumers_arg) : m->hash;
+}
+
+void stream_state(const struct stream *s, struct stream_state *out)
+{
+	const struct machine *m = &s->machine;
+	*out = (struct stream_state) {
+		.msgs = m->seqs.live,
+		.bytes = m->seqs.bytes,
+		.first_seq = m->seqs.first_seq,
+		.last_seq = m->seqs.last_seq,
+		.deleted_count = seq_index_gone_count(&m->seqs),
+		.subject_count = m->subjects.by_name.count,
+		.first_time_ns = m->seqs.live ? m->first_time_ns : 0,
+		.last_time_ns = m->last_time_ns,
+		.consumer_count = m->consumers ? m->consumers->count(m->consumers_arg) : 0,
+	};
+}
+
+bool stream_is_live(const struct stream *s, uint64_t seq) { return seq_index_is_live(&s->machine.seqs, seq); }
+
+void stream_apply_remove(struct stream *s, uint64_t seq, struct slice subject, uint64_t bytes)
+{
+	machine_remove(&s->machine, seq, subject, bytes);
+}
+
+void stream_turn_end(struct stream *s)
+{
+	if (s->leading) retain_run(s);
+	stream_flush(s);
+}

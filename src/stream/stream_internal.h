@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_internal — what the files of the room share: the machine, its group, the open batch, what is in flight, the head that retention
+ * works on, reads. */
+#ifndef THEBES_STREAM_INTERNAL_H
+#define THEBES_STREAM_INTERNAL_H
+
+#include "machine.h"
+
+/* One batch of records on its way through the group. */
+struct stream_batch {
+	struct list link_by_flight;
+	struct proposal proposal;
+	struct stream *stream;
+	struct buf body;
+	struct list reqs; /* of stream_req, answered when the proposal is done */
+	uint32_t records;
+	uint64_t seq_last;          /* 0: it gives out none */
+	uint64_t msgs, msg_bytes;   /* stored by it */
+	uint64_t drops, drop_bytes; /* dropped by it */
+	bool grows;
+};
+
+/* A message at the front of the stream, as retention needs to know it. */
+struct head_fact {
+	uint64_t seq, bytes;
+	int64_t time_ns;
+	uint32_t n;
+	uint8_t subject[];
+};
+/* The oldest messages in order, from trim_next on; refilled from the log. */
+struct stream_head {
+	struct head_fact **facts; /* owned ring of owned facts */
+	uint32_t at, count, cap;
+	bool covers_end;    /* every message up to ahead.last_seq is in it */
+	uint64_t trim_next; /* messages below are gone or proposed to go */
+	struct stream_read read;
+	bool reading;
+	struct io_timer age_timer;
+};
+
+/* Where recently applied entries are: to find a sequence without asking the disk. */
+enum { RECENT_MAX = 1024 };
+struct recent_entry {
+	uint64_t index, seq_before, seq_last;
+};
+
+/* In-flight messages by subject, and by message id: built when first asked for, dropped when nothing is in flight. */
+struct ahead_subject {
+	uint64_t seq_last, count;
+	uint32_t n;
+	uint8_t name[];
+};
+struct ahead_id {
+	uint64_t seq;
+	uint32_t n;
+	uint8_t id[];
+};
+
+struct stream {
+	struct stream_options options;
+	struct machine machine;
+	struct stream_config wanted; /* what the catalogue says */
+	struct group *group;
+	uint64_t term;
+	bool leading, closing, config_proposed;
+	void (*closed)(void *arg);
+	void *closed_arg;
+
+	struct stream_batch *open; /* gathering, or NULL */
+	struct list flight;        /* of batches proposed and not done */
+	uint64_t ahead_last_seq, flight_msgs, flight_bytes, dropping_msgs, dropping_bytes;
+	int64_t ahead_time_ns;
+	struct map ahead_subjects, ahead_ids; /* of owned items */
+	struct buf ahead_last_id;
+	struct stream_head head;
+
+	struct recent_entry *recent; /* owned ring, grows up to RECENT_MAX */
+	uint32_t recent_at, recent_count, recent_cap;
+	struct list reads;             /* of stream_read in progress */
+	uint64_t cold_seq, cold_index; /* a cold read ended before this sequence, at this index */
+	struct stream_req config_req;
+};
+
+/* propose.c */
+struct stream_batch *stream_batch_open(struct stream *s);
+/* Adds a record to the open batch (made when there is none); a full batch is proposed at once. */
+must_check enum err stream_add_record(struct stream *s, struct record *r, struct stream_req *req, bool grows);
+void stream_flush(struct stream *s);
+must_check enum err stream_propose_drop(
+	struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req);
+must_check enum err stream_propose_clear(struct stream *s, struct stream_req *req);
+/* A message of this leader's is applied; the batch at `index` is applied: they are no longer ahead. */
+void stream_ahead_applied(struct stream *s, const struct record *r);
+void stream_batch_applied(struct stream *s, uint64_t index);
+int64_t stream_next_time(struct stream *s);
+void stream_ahead_reset(struct stream *s);
+
+/* retain.c */
+void retain_init(struct stream *s);
+void retain_deinit(struct stream *s);
+void retain_reset(struct stream *s);
+/* A message was put into the open batch. */
+void retain_proposed(struct stream *s, uint64_t seq, uint64_t bytes, int64_t time_ns, struct slice subject);
+void retain_run(struct stream *s); /* enforces the limits as far as the head is known */
+
+/* read.c */
+void read_init(struct stream *s);
+void read_deinit(struct stream *s);
+void read_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last);
+void read_cancel_all(struct stream *s, enum err why);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removals that must read what they remove: one message, a purge by filter or up to a sequence, what no consumer wants any more. A sweep
+ * reads some messages, proposes a DROP with their weights, goes on; its request is answered with the last proposal. */
+#include "stream_internal.h"
+
+enum { SWEEP_MSGS = 256, SWEEP_DROP_BYTES = 48 * 1024 };
+
+struct sweep {
+	struct stream *stream;
+	struct stream_req *req;
+	char *filter; /* owned; NULL = all */
+	struct slice filter_slice;
+	uint64_t next, end; /* [next, end) */
+	uint64_t left;      /* at most so many more */
+	uint64_t removed;
+	bool unwanted_only; /* interest: only what no consumer wants */
+	struct stream_read read;
+	struct stream_req drop_req;
+	struct buf drop;
+	uint64_t msgs, bytes;
+};
+
+static void sweep_end(struct sweep *w, enum err result)
+{
+	struct stream_req *req = w->req;
+	uint64_t removed = w->removed;
+	buf_deinit(&w->drop);
+	mem_free(w->filter);
+	mem_free(w);
+	if (!req) return;
+	req->result = result;
+	req->seq = removed;
+	req->done(req);
+}
+
+static void sweep_step(struct sweep *w);
+
+static void drop_done(struct stream_req *r)
+{
+	struct sweep *w = CONTAINER_OF(r, struct sweep, drop_req);
+	if (r->result != OK) {
+		sweep_end(w, r->result);
+		return;
+	}
+	w->removed += w->msgs;
+	w->msgs = w->bytes = 0;
+	buf_clear(&w->drop);
+	if (w->next >= w->end || w->left == 0) {
+		sweep_end(w, OK);
+	} else {
+		sweep_step(w);
+	}
+}
+
+static void propose(struct sweep *w)
+{
+	w->drop_req = (struct stream_req) { .done = drop_done };
+	enum err e = stream_propose_drop(w->stream, buf_slice(&w->drop), w->msgs, w->bytes, &w->drop_req);
+	if (e != OK) sweep_end(w, e);
+}
+
+static void take(struct sweep *w)
+{
+	struct stream *s = w->stream;
+	struct stream_read *r = &w->read;
+	if (w->drop.n == 0) drop_begin(&w->drop, 0);
+	for (uint32_t i = 0; i < r->count && w->left && w->drop.n < SWEEP_DROP_BYTES; i++) {
+		const struct stream_msg *m = &r->msgs[i];
+		if (m->seq >= w->end) break;
+		w->next = m->seq + 1;
+		if (w->unwanted_only && s->machine.consumers &&
+			s->machine.consumers->is_wanted(s->machine.consumers_arg, m->seq, m->subject))
+			continue;
+		uint64_t bytes = stream_msg_bytes(&s->machine.config, m->subject.n, m->header.n, m->payload.n);
+		drop_add(&w->drop, m->seq, bytes, m->subject);
+		w->msgs++;
+		w->bytes += bytes;
+		w->left--;
+	}
+}
+
+static void read_done(struct stream_read *r)
+{
+	struct sweep *w = CONTAINER_OF(r, struct sweep, read);
+	if (r->result == OK) {
+		bool past = r->msgs[0].seq >= w->end;
+		uint64_t next = r->next, before = w->next;
+		take(w);
+		if (past) {
+			w->next = w->end;
+		} else if (w->next == before) {
+			w->next = next;
+		}
+	}
+	enum err result = r->result;
+	stream_read_release(r);
+	if (result == ERR_NOT_FOUND) {
+		w->next = w->end;
+		result = OK;
+	}
+	if (result != OK) {
+		sweep_end(w, result);
+	} else if (w->msgs) {
+		propose(w);
+	} else if (w->next >= w->end || w->left == 0) {
+		sweep_end(w, OK);
+	} else {
+		sweep_step(w);
+	}
+}
+
+static void sweep_step(struct sweep *w)
+{
+	w->read = (struct stream_read) {
+		.done = read_done, .from = w->next, .max_msgs = SWEEP_MSGS, .max_bytes = 256 * KIB
+	};
+	if (w->filter) {
+		w->read.filters = &w->filter_slice;
+		w->read.filter_count = 1;
+	}
+	stream_read_start(w->stream, &w->read);
+}
+
+static struct sweep *sweep_make(
+	struct stream *s, struct stream_req *req, struct slice filter, uint64_t from, uint64_t end)
+{
+	struct sweep *w = NEW(struct sweep);
+	w->stream = s;
+	w->req = req;
+	w->next = from;
+	w->end = end;
+	w->left = UINT64_MAX;
+	if (filter.n) {
+		w->filter = mem_zalloc(filter.n + 1);
+		memcpy(w->filter, filter.p, filter.n);
+		w->filter_slice = slice_of(w->filter, filter.n);
+	}
+	return w;
+}
+
+/* Answers from a deferred read of nothing, so that `done` never comes from inside the call. */
+static void answer_later(struct stream *s, struct stream_req *req)
+{
+	struct sweep *w = sweep_make(s, req, SLICE_NULL, 1, 1);
+	w->read = (struct stream_read) { .done = read_done, .from = s->machine.seqs.last_seq + 1, .max_msgs = 1 };
+	stream_read_start(s, &w->read);
+}
+
+void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
+{
+	struct sweep *w = sweep_make(s, req, SLICE_NULL, seq, seq + 1);
+	w->left = 1;
+	sweep_step(w);
+}
+
+/* The lowest sequence such that exactly `keep` live messages are at or above it. */
+static uint64_t bound_that_keeps(const struct stream *s, uint64_t keep)
+{
+	const struct seq_index *ix = &s->machine.seqs;
+	if (keep >= ix->live) return ix->first_seq;
+	uint64_t go = ix->live - keep, seq = ix->first_seq;
+	while (go) { /* whole blocks first */
+		const struct seq_block *k = seq_index_block(ix, seq >> SEQ_BLOCK_SHIFT);
+		bool at_start = (seq & (SEQ_BLOCK_SEQS - 1)) == 0 || seq == ix->first_seq;
+		if (at_start && (!k || k->live <= go)) {
+			go -= k ? k->live : 0;
+			seq = ((seq >> SEQ_BLOCK_SHIFT) + 1) << SEQ_BLOCK_SHIFT;
+			continue;
+		}
+		go -= seq_index_is_live(ix, seq);
+		seq++;
+	}
+	return seq;
+}
+
+static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req);
+
+void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t keep, struct stream_req *req)
+{
+	const struct seq_index *ix = &s->machine.seqs;
+	if (filter.n && !slice_eq(filter, SLICE(">"))) {
+		uint64_t end = seq ? u64_min(seq, ix->last_seq + 1) : ix->last_seq + 1, count = 0;
+		struct sweep *w = sweep_make(s, req, filter, ix->first_seq, end);
+		if (keep) {
+			enum err e = stream_count(s, &w->filter_slice, 1, 1, &count);
+			ASSERT(e == OK); /* from the front it is always exact */
+			w->left = count > keep ? count - keep : 0;
+			if (w->left == 0) w->next = w->end = 1;
+		}
+		sweep_step(w);
+		return;
+	}
+	purge_below(s, keep ? bound_that_keeps(s, keep) : seq ? seq : ix->last_seq + 1, req);
+}
+
+static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req)
+{
+	const struct seq_index *ix = &s->machine.seqs;
+	if (ix->live == 0 || bound <= ix->first_seq) {
+		answer_later(s, req);
+		return;
+	}
+	if (bound > ix->last_seq && list_is_empty(&s->flight) && !s->open) {
+		struct sweep *w = sweep_make(s, req, SLICE_NULL, 1, 1);
+		w->msgs = ix->live;
+		w->drop_req = (struct stream_req) { .done = drop_done };
+		enum err e = stream_propose_clear(s, &w->drop_req);
+		if (e != OK) sweep_end(w, e);
+		return;
+	}
+	/* whole blocks by number, the rest by name */
+	uint64_t number = bound >> SEQ_BLOCK_SHIFT, whole = 0;
+	struct sweep *w = sweep_make(s, req, SLICE_NULL, u64_max(ix->first_seq, number << SEQ_BLOCK_SHIFT), bound);
+	whole = ix->live - seq_index_count(ix, number, NULL, NULL);
+	if (whole == 0) {
+		sweep_step(w);
+		return;
+	}
+	drop_begin(&w->drop, number);
+	w->msgs = whole;
+	w->bytes = 0;
+	propose(w);
+}
+
+void stream_sweep_unwanted(struct stream *s)
+{
+	if (!s->leading || s->machine.seqs.live == 0 || s->machine.config.retention != STREAM_INTEREST) return;
+	struct sweep *w = sweep_make(s, NULL, SLICE_NULL, s->machine.seqs.first_seq, s->machine.seqs.last_seq + 1);
+	w->unwanted_only = true;
+	sweep_step(w);
+}

@@ -145,6 +145,8 @@ enum io_open {
 	IO_OPEN_EXCLUSIVE = 8, /* with CREATE: ERR_EXISTS if there */
 	IO_OPEN_TRUNCATE = 16,
 	IO_OPEN_LOCK = 32, /* an exclusive lock for the life of the file object; ERR_LOCKED */
+	/* Writes go to the end, whatever `at` says: for a log file that several processes share. The twin writes at `at`. */
+	IO_OPEN_APPEND = 64,
 };
 /* Paths are relative to the process's directory or absolute. ERR_NOT_FOUND, ERR_EXISTS, ERR_ACCESS, ERR_FILES, ERR_IO. */
 must_check enum err io_file_open(struct io *io, const char *path, unsigned flags, struct io_file **out);

@@ -35,6 +35,7 @@ static int open_flags(unsigned flags)
 	int bits = O_CLOEXEC | (reads && writes ? O_RDWR : writes ? O_WRONLY : O_RDONLY);
 	if (flags & IO_OPEN_CREATE) bits |= O_CREAT;
 	if (flags & IO_OPEN_EXCLUSIVE) bits |= O_EXCL;
+	if (flags & IO_OPEN_APPEND) bits |= O_APPEND;
 	return bits;
 }
 

@@ -72,28 +72,35 @@ struct router_stats {
 	uint64_t loops_cut; /* publishes nested deeper than ROUTER_DEPTH_MAX */
 };
 
-enum { ROUTER_GENS = 1024, ROUTER_DEPTH_MAX = 16, ROUTER_CACHE_SETS_MAX = 1024, ROUTER_CACHE_WAYS = 4 };
+enum {
+	ROUTER_DEPTH_MAX = 16, /* publishes from inside deliver; deeper ones reach nobody */
+	ROUTER_CACHE_SETS_MAX =
+		1024, /* sets of ROUTER_CACHE_WAYS remembered subjects; the cache starts small and grows with use */
+	ROUTER_CACHE_WAYS = 4,
+};
 
 struct router_cache_entry;
-struct router_trie_node;
+struct router_trie;
 struct router {
 	struct router_stats stats;
 	size_t sub_count;
 	/* private from here on */
 	uint64_t seed;
 	struct prng prng;
-	struct map topics;             /* pattern -> struct topic (owned) */
-	struct map edges;              /* (node, token) -> struct router_trie_node (owned): wildcard patterns only */
-	struct router_trie_node *root; /* owned, NULL while there is no wildcard */
-	uint64_t node_id_next;
+	struct map topics;        /* pattern -> struct topic (owned) */
+	struct router_trie *trie; /* owned: topics with wildcards; NULL while there is none */
+	struct topic **found;     /* owned: scratch of one look-up */
+	size_t found_count, found_cap;
 	struct sub **slots;   /* owned: slot -> sub, NULL when empty. A match holds slots, never subs */
-	uint32_t *slots_free; /* owned: stack of slots that may be given out */
+	uint32_t *slots_free; /* owned: first the slots that may be given out, then those held */
 	uint32_t slot_count, slot_cap, slot_free_count;
-	uint32_t slot_held_count;         /* emptied while a publish runs: given back when the outermost returns */
-	struct router_cache_entry *cache; /* owned: sets * ROUTER_CACHE_WAYS */
-	size_t cache_sets, cache_misses_recent;
-	uint64_t gen_all, *gens;    /* owned: what changed since an entry was made, by literal prefix of the pattern */
-	struct match *matches_free; /* owned: list of spare matches */
+	uint32_t slot_held_count;         /* emptied while a publish runs; free when the outermost returns */
+	struct router_cache_entry *cache; /* owned: cache_sets * ROUTER_CACHE_WAYS */
+	size_t cache_sets;
+	size_t cache_evicted;       /* since the cache grew */
+	size_t cache_slots;         /* held by all matches of the cache */
+	uint64_t gen_all, *gens;    /* gens owned: changes to wildcard patterns, by their literal beginning (cache.c) */
+	struct match *matches_free; /* owned */
 	size_t matches_free_count;
 	uint32_t depth;
 	struct list interest_watches;
@@ -133,7 +140,8 @@ struct router_watch {
 	/* private */
 	struct list link_by_bucket, link_by_due;
 	struct router *router;
-	struct slice subject, queue; /* owned copies */
+	struct slice subject, queue; /* into text */
+	uint8_t *text;               /* owned */
 	bool interested;
 };
 /* w is the caller's memory, zeroed, with on_change set. queue empty: subs of any kind count; else members of that group only. Returns

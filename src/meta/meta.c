@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The catalogue as a replicated machine. Every request is one command of one record; who wins a race for a name is decided when it is
+ * applied, so two proposals in flight for one name end with one row and one ERR_EXISTS.
+ *
+ * State store: 'h' = version u32 | zero u32 | next group u64 | hash u64; 'g' + group (8, big-endian) = a row as in the record. */
+#include "thebes/meta.h"
+
+#include <stdlib.h>
+
+enum meta_record_kind { META_SET = 1, META_UPDATE, META_DELETE };
+enum { META_VERSION = 1, ROW_HEAD_BYTES = 24 };
+
+struct row {
+	struct meta_stream pub;
+	char *account, *name, *config; /* owned */
+	struct buf key;                /* account NUL name */
+	enum { ROW_NEW, ROW_CAPTURED, ROW_STORED } where;
+};
+
+struct meta {
+	struct raft_groups *groups;
+	struct io *io;
+	struct diag *diag;
+	const struct meta_ops *ops;
+	void *arg;
+	struct group *group;
+	struct map rows;      /* of owned struct row, by key */
+	struct list requests; /* of meta_call in flight */
+	uint64_t next_group, hash, index;
+	uint64_t *gone; /* owned: groups whose key must leave the state store */
+	size_t gone_count, gone_cap, gone_captured;
+	enum err applied_result; /* of the record applied last, for the request that proposed it */
+	bool leading, serving;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+struct meta_call {
+	struct list link;
+	struct meta *meta;
+	struct proposal proposal;
+	struct meta_req *req;
+	enum err result;
+	struct io_task task;
+};
+
+static struct slice row_key(const void *item) { return buf_slice(&((const struct row *)item)->key); }
+
+static void make_key(struct buf *b, struct slice account, struct slice name)
+{
+	buf_append_slice(b, account);
+	buf_append_byte(b, 0);
+	buf_append_slice(b, name);
+}
+
+static void row_free(struct row *r)
+{
+	mem_free(r->account);
+	mem_free(r->name);
+	mem_free(r->config);
+	buf_deinit(&r->key);
+	mem_free(r);
+}
+
+static char *dup_slice(struct slice s)
+{
+	char *p = mem_alloc(s.n + 1);
+	memcpy(p, s.p, s.n);
+	p[s.n] = '\0';
+	return p;
+}
+
+/* ---- rows as bytes: group u64 | created u64 | account n u16 | name n u16 | config n u32 | account | name | config ---- */
+
+static void row_encode(
+	struct buf *b, uint64_t group, int64_t created_ns, struct slice account, struct slice name, struct slice config)
+{
+	buf_append_le64(b, group);
+	buf_append_le64(b, (uint64_t)created_ns);
+	uint8_t *p = buf_reserve(b, 8);
+	le16_put(p, (uint16_t)account.n);
+	le16_put(p + 2, (uint16_t)name.n);
+	le32_put(p + 4, (uint32_t)config.n);
+	b->n += 8;
+	buf_append_slice(b, account);
+	buf_append_slice(b, name);
+	buf_append_slice(b, config);
+}
+
+static enum err row_decode(struct slice in, struct meta_stream *out)
+{
+	if (in.n < ROW_HEAD_BYTES) return ERR_CORRUPT;
+	size_t account_n = le16_get(in.p + 16), name_n = le16_get(in.p + 18), config_n = le32_get(in.p + 20);
+	if (in.n != ROW_HEAD_BYTES + account_n + name_n + config_n) return ERR_CORRUPT;
+	*out = (struct meta_stream) { .group = le64_get(in.p), .created_ns = (int64_t)le64_get(in.p + 8) };
+	out->account = slice_of(in.p + ROW_HEAD_BYTES, account_n);
+	out->name = slice_of(in.p + ROW_HEAD_BYTES + account_n, name_n);
+	out->config = slice_of(in.p + ROW_HEAD_BYTES + account_n + name_n, config_n);
+	return OK;
+}
+
+static struct row *row_find(const struct meta *m, struct slice account, struct slice name)
+{
+	struct buf key = { 0 };
+	make_key(&key, account, name);
+	struct row *r = map_get(&m->rows, buf_slice(&key));
+	buf_deinit(&key);
+	return r;
+}
+
+static struct row *row_put(struct meta *m, const struct meta_stream *from)
+{
+	struct row *r = NEW(struct row);
+	r->account = dup_slice(from->account);
+	r->name = dup_slice(from->name);
+	r->config = dup_slice(from->config);
+	r->pub = *from;
+	r->pub.account = slice_of(r->account, from->account.n);
+	r->pub.name = slice_of(r->name, from->name.n);
+	r->pub.config = slice_of(r->config, from->config.n);
+	make_key(&r->key, from->account, from->name);
+	void *old = map_put(&m->rows, r);
+	ASSERT(old == NULL);
+	if (from->group >= m->next_group) m->next_group = from->group + 1;
+	return r;
+}
+
+static void note_gone(struct meta *m, uint64_t group)
+{
+	if (m->gone_count == m->gone_cap) {
+		m->gone_cap = m->gone_cap ? m->gone_cap * 2 : 8;
+		m->gone = mem_realloc(m->gone, m->gone_cap * sizeof *m->gone);
+	}
+	m->gone[m->gone_count++] = group;
+}
+
+/* ---- applying ---- */
+
+static enum err apply_set(struct meta *m, const struct meta_stream *in)
+{
+	if (row_find(m, in->account, in->name)) return ERR_EXISTS;
+	if (in->group < m->next_group)
+		return ERR_EXISTS; /* an id that was given out already: proposed by a leader before this one */
+	struct row *r = row_put(m, in);
+	if (m->serving) m->ops->added(m->arg, &r->pub);
+	return OK;
+}
+
+static enum err apply_update(struct meta *m, const struct meta_stream *in)
+{
+	struct row *r = row_find(m, in->account, in->name);
+	if (!r || r->pub.group != in->group) return ERR_NOT_FOUND;
+	mem_free(r->config);
+	r->config = dup_slice(in->config);
+	r->pub.config = slice_of(r->config, in->config.n);
+	r->where = ROW_NEW;
+	if (m->serving) m->ops->changed(m->arg, &r->pub);
+	return OK;
+}
+
+static enum err apply_delete(struct meta *m, const struct meta_stream *in)
+{
+	struct row *r = row_find(m, in->account, in->name);
+	if (!r || r->pub.group != in->group) return ERR_NOT_FOUND;
+	if (m->serving) m->ops->removed(m->arg, &r->pub);
+	note_gone(m, r->pub.group);
+	(void)map_del(&m->rows, row_key(r));
+	row_free(r);
+	return OK;
+}
+
+static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice body)
+{
+	struct meta *m = owner;
+	struct batch_head head;
+	struct slice records;
+	struct record r;
+	(void)term;
+	if (batch_open(body, &head, &records) != OK) return false;
+	enum err e;
+	while ((e = record_next(&records, &r)) == OK) {
+		struct meta_stream in;
+		if (row_decode(r.payload, &in) != OK) return false;
+		switch ((enum meta_record_kind)r.kind) {
+		case META_SET: m->applied_result = apply_set(m, &in); break;
+		case META_UPDATE: m->applied_result = apply_update(m, &in); break;
+		case META_DELETE: m->applied_result = apply_delete(m, &in); break;
+		default: return false;
+		}
+		m->hash = hash_bytes(r.payload.p, r.payload.n, m->hash ^ r.kind);
+	}
+	m->index = index;
+	LIST_EACH (node, &m->requests) {
+		struct meta_call *c = CONTAINER_OF(node, struct meta_call, link);
+		if (c->proposal.index == index) c->result = m->applied_result;
+	}
+	return e == ERR_EOF;
+}
+
+/* ---- state ---- */
+
+static struct slice group_key(uint8_t key[9], uint64_t group)
+{
+	key[0] = 'g';
+	for (int i = 0; i < 8; i++) key[1 + i] = (uint8_t)(group >> (56 - 8 * i));
+	return slice_of(key, 9);
+}
+
+static void on_capture(void *owner, struct state_batch *batch)
+{
+	struct meta *m = owner;
+	struct buf b = { 0 };
+	uint8_t key[9];
+	buf_append_le32(&b, META_VERSION);
+	buf_append_le32(&b, 0);
+	buf_append_le64(&b, m->next_group);
+	buf_append_le64(&b, m->hash);
+	state_batch_put(batch, SLICE("h"), buf_slice(&b));
+	for (size_t i = 0; i < m->gone_count; i++) state_batch_del(batch, group_key(key, m->gone[i]));
+	m->gone_captured = m->gone_count;
+	struct row *r;
+	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;) {
+		if (r->where == ROW_STORED) continue;
+		buf_clear(&b);
+		row_encode(&b, r->pub.group, r->pub.created_ns, r->pub.account, r->pub.name, r->pub.config);
+		state_batch_put(batch, group_key(key, r->pub.group), buf_slice(&b));
+		r->where = ROW_CAPTURED;
+	}
+	buf_deinit(&b);
+}
+
+static void on_settled(void *owner, uint64_t index)
+{
+	struct meta *m = owner;
+	(void)index;
+	m->gone_count -= m->gone_captured;
+	memmove(m->gone, m->gone + m->gone_captured, m->gone_count * sizeof *m->gone);
+	m->gone_captured = 0;
+	struct row *r;
+	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;)
+		if (r->where == ROW_CAPTURED) r->where = ROW_STORED;
+}
+
+struct restoring {
+	struct meta *meta;
+	enum err result;
+};
+
+static bool restore_value(void *arg, struct slice key, struct slice value)
+{
+	struct restoring *r = arg;
+	struct meta_stream row;
+	if (key.n == 1 && key.p[0] == 'h' && value.n == 24 && le32_get(value.p) == META_VERSION) {
+		r->meta->next_group = u64_max(r->meta->next_group, le64_get(value.p + 8));
+		r->meta->hash = le64_get(value.p + 16);
+	} else if (key.n == 9 && key.p[0] == 'g' && row_decode(value, &row) == OK &&
+		   !row_find(r->meta, row.account, row.name)) {
+		row_put(r->meta, &row)->where = ROW_STORED;
+	} else {
+		r->result = ERR_CORRUPT;
+	}
+	return r->result == OK;
+}
+
+static void forget_rows(struct meta *m)
+{
+	struct row *r;
+	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;) row_free(r);
+	map_deinit(&m->rows);
+	map_init(&m->rows, io_random_u64(m->io), row_key);
+	m->next_group = META_GROUP + 1;
+	m->hash = 0;
+}
+
+static enum err on_restore(void *owner, struct state *state, uint64_t group, uint64_t index)
+{
+	struct restoring r = { owner, OK };
+	forget_rows(r.meta);
+	if (index == 0) return OK;
+	enum err e = state_group_each(state, group, SLICE_NULL, SLICE_NULL, restore_value, &r);
+	return e == OK ? r.result : e;
+}
+
+static bool on_entry_is_dead(void *owner, const struct entry_head *e, uint64_t seq_before)
+{
+	(void)owner;
+	(void)e;
+	(void)seq_before;
+	return true; /* the state covers every row */
+}
+
+static unsigned on_live_permille(void *owner, uint64_t first, uint64_t last)
+{
+	(void)owner;
+	(void)first;
+	(void)last;
+	return 0;
+}
+
+static void on_lead(void *owner, bool leading, uint64_t term)
+{
+	struct meta *m = owner;
+	(void)term;
+	m->leading = leading;
+	if (m->serving && m->ops->lead) m->ops->lead(m->arg, leading);
+}
+
+static uint64_t on_state_hash(void *owner) { return meta_hash(owner); }
+
+static const struct group_ops meta_group_ops = {
+	.restore = on_restore,
+	.apply = on_apply,
+	.entry_is_dead = on_entry_is_dead,
+	.capture = on_capture,
+	.settled = on_settled,
+	.live_permille = on_live_permille,
+	.lead = on_lead,
+	.state_hash = on_state_hash,
+};
+
+/* ---- life ---- */
+
+enum err meta_open(struct raft_groups *groups, struct io *io, struct diag *diag, uint64_t self,
+	const struct meta_ops *ops, void *arg, struct meta **out)
+{
+	struct meta *m = NEW(struct meta);
+	*m = (struct meta) { .groups = groups, .io = io, .diag = diag, .ops = ops, .arg = arg };
+	map_init(&m->rows, io_random_u64(io), row_key);
+	list_init(&m->requests);
+	m->next_group = META_GROUP + 1;
+	enum err e;
+	if (log_group_find(groups->log, META_GROUP)) {
+		e = group_open(groups, META_GROUP, &meta_group_ops, m, &m->group);
+	} else {
+		struct group_member only = { self, GROUP_VOTER };
+		e = group_make(groups, META_GROUP, &only, 1, &meta_group_ops, m, &m->group);
+	}
+	if (e != OK) {
+		m->group = NULL;
+		meta_free(m);
+		return e;
+	}
+	m->serving = true;
+	*out = m;
+	return OK;
+}
+
+static void group_closed(void *owner)
+{
+	struct meta *m = owner;
+	m->group = NULL;
+	m->closed(m->closed_arg);
+}
+
+void meta_close(struct meta *m, void (*closed)(void *arg), void *arg)
+{
+	m->closed = closed;
+	m->closed_arg = arg;
+	m->serving = false;
+	group_close(m->group, false, group_closed);
+}
+
+void meta_free(struct meta *m)
+{
+	if (!m) return;
+	forget_rows(m);
+	map_deinit(&m->rows);
+	mem_free(m->gone);
+	mem_free(m);
+}
+
+/* ---- looking ---- */
+
+bool meta_is_leader(const struct meta *m) { return m->leading; }
+uint64_t meta_hash(const struct meta *m) { return m->hash ^ m->next_group; }
+
+static int by_key(const void *a, const void *b)
+{
+	return slice_cmp(row_key(*(struct row *const *)a), row_key(*(struct row *const *)b));
+}
+
+void meta_each(const struct meta *m, meta_each_fn *each, void *arg)
+{
+	struct row **sorted = mem_alloc((m->rows.count + 1) * sizeof(struct row *)), *r;
+	size_t n = 0;
+	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;) sorted[n++] = r;
+	qsort(sorted, n, sizeof(struct row *), by_key);
+	for (size_t i = 0; i < n && each(arg, &sorted[i]->pub); i++) continue;
+	mem_free(sorted);
+}
+
+const struct meta_stream *meta_find(const struct meta *m, struct slice account, struct slice name)
+{
+	const struct row *r = row_find(m, account, name);
+	return r ? &r->pub : NULL;
+}
+
+/* ---- requests ---- */
+
+static void call_end(struct meta_call *c)
+{
+	list_remove_if_linked(&c->link);
+	struct meta_req *req = c->req;
+	req->result = c->result;
+	mem_free(c);
+	req->done(req);
+}
+
+static void proposal_done(struct proposal *p)
+{
+	struct meta_call *c = CONTAINER_OF(p, struct meta_call, proposal);
+	if (p->result != OK) c->result = p->result;
+	call_end(c);
+}
+
+static void refused_task(struct io_task *t) { call_end(CONTAINER_OF(t, struct meta_call, task)); }
+
+static void propose(
+	struct meta *m, enum meta_record_kind kind, struct slice row, struct meta_req *req, enum err refused)
+{
+	struct meta_call *c = NEW(struct meta_call);
+	*c = (struct meta_call) { .meta = m, .req = req, .result = refused };
+	if (refused == OK) {
+		struct buf body = { 0 };
+		struct record r = { .kind = (uint8_t)kind, .time_ns = io_wall_ns(m->io), .payload = row };
+		batch_begin(&body);
+		batch_add(&body, &r);
+		batch_end(&body, 0);
+		c->proposal.done = proposal_done;
+		list_push_back(&m->requests, &c->link);
+		c->result = group_propose(
+			m->group, &c->proposal, &body, kind == META_DELETE ? LOG_ADMIT_FREES : LOG_ADMIT_GROWS);
+		if (c->result == OK) return;
+		buf_deinit(&body);
+	}
+	c->task = (struct io_task) { .run = refused_task };
+	io_defer(m->io, &c->task);
+}
+
+void meta_stream_create(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r)
+{
+	struct buf json = { 0 }, row = { 0 };
+	struct slice name = slice_of_str(config->name);
+	r->group = m->next_group;
+	LIST_EACH (node, &m->requests) {
+		const struct meta_call *c = CONTAINER_OF(node, struct meta_call, link);
+		if (c->req->group >= r->group) r->group = c->req->group + 1;
+	}
+	stream_config_print(&json, config);
+	row_encode(&row, r->group, io_wall_ns(m->io), account, name, buf_slice(&json));
+	propose(m, META_SET, buf_slice(&row), r, row_find(m, account, name) ? ERR_EXISTS : OK);
+	buf_deinit(&json);
+	buf_deinit(&row);
+}
+
+void meta_stream_update(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r)
+{
+	struct buf json = { 0 }, bytes = { 0 };
+	const struct row *row = row_find(m, account, slice_of_str(config->name));
+	r->group = row ? row->pub.group : 0;
+	stream_config_print(&json, config);
+	row_encode(&bytes, r->group, 0, account, slice_of_str(config->name), buf_slice(&json));
+	propose(m, META_UPDATE, buf_slice(&bytes), r, row ? OK : ERR_NOT_FOUND);
+	buf_deinit(&json);
+	buf_deinit(&bytes);
+}
+
+void meta_stream_delete(struct meta *m, struct slice account, struct slice name, struct meta_req *r)
+{
+	struct buf bytes = { 0 };
+	const struct row *row = row_find(m, account, name);
+	r->group = row ? row->pub.group : 0;
+	row_encode(&bytes, r->group, 0, account, name, SLICE_NULL);
+	propose(m, META_DELETE, buf_slice(&bytes), r, row ? OK : ERR_NOT_FOUND);
+	buf_deinit(&bytes);
+}

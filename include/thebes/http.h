@@ -43,7 +43,8 @@ struct http {
 	uint64_t count;
 	uint64_t requests[HTTP_ROUTES_MAX]; /* by route, for varz */
 	struct buf body;                    /* private: the page being made */
-	void (*on_closed)(struct http *h);  /* may be NULL: after http_close, when the last connection and the listener are gone */
+	void (*on_closed)(
+		struct http *h); /* may be NULL: after http_close, when the last connection and the listener are gone */
 	bool is_closing;
 };
 void http_init(struct http *h, struct net *n);

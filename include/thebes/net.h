@@ -23,6 +23,7 @@ struct chunk;
 struct net {
 	struct io *io;         /* borrowed */
 	struct diag *diag;     /* borrowed */
+	struct list conns;     /* all, by link_by_net */
 	struct list dirty;     /* conns with output of this turn, by link_by_dirty */
 	struct list blocked;   /* conns whose write the kernel did not take at once, oldest first, by link_by_blocked */
 	struct list starved;   /* conns that do not read because memory is short, oldest first, by link_by_starved */
@@ -39,6 +40,9 @@ void net_deinit(struct net *n);
 /* Writes what this turn has left in the conns, and lets starved ones read again when there is memory. The node calls it last in
  * every turn. */
 void net_turn_end(struct net *n);
+
+/* Closes the conns that still write what waits (FLUSHING): the node has no more patience. */
+void net_abort_flushing(struct net *n);
 
 /* ---- conn ---- */
 
@@ -80,7 +84,7 @@ struct conn {
 	struct chunk *flying;              /* owned: output that io has borrowed */
 	size_t flying_bytes;               /* in flying */
 	size_t out_bytes;                  /* in out_head.. */
-	struct list link_by_dirty, link_by_blocked, link_by_starved;
+	struct list link_by_net, link_by_dirty, link_by_blocked, link_by_starved;
 	uint64_t blocked_deadline_ns, starved_deadline_ns;
 	struct io_timer stall; /* ends CONN_PAUSE_STALL */
 	struct io_task resume; /* offers kept input again after a hold */

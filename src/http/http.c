@@ -56,7 +56,8 @@ static const char *http_status_text(unsigned status)
 static void http_respond(struct http_conn *hc, const struct http_response *r, bool is_head, bool keep)
 {
 	struct buf head = { 0 };
-	buf_printf(&head, "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nAccess-Control-Allow-Origin: *\r\n",
+	buf_printf(&head,
+		"HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nAccess-Control-Allow-Origin: *\r\n",
 		r->status, http_status_text(r->status), r->type, r->body->n);
 	if (r->status == 405) buf_append_str(&head, "Allow: GET, HEAD\r\n");
 	buf_append_str(&head, "Date: ");
@@ -231,7 +232,10 @@ static size_t http_take_head(struct http_conn *hc, struct slice in)
 	return used;
 }
 
-static void http_conn_timer_start(struct http_conn *hc, uint64_t ns) { io_timer_start(hc->http->net->io, &hc->timer, ns); }
+static void http_conn_timer_start(struct http_conn *hc, uint64_t ns)
+{
+	io_timer_start(hc->http->net->io, &hc->timer, ns);
+}
 
 static size_t http_on_data(struct conn *c, const uint8_t *p, size_t n)
 {

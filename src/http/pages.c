@@ -24,11 +24,13 @@ void page_index(struct http *h, const struct http_request *q, struct http_respon
 {
 	(void)q;
 	r->type = HTTP_TYPE_HTML;
-	buf_printf(r->body, "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Thebes</title></head><body>\n<h1>Thebes %s</h1>\n<ul>\n",
+	buf_printf(r->body,
+		"<!DOCTYPE html>\n<html lang=\"en\"><head><title>Thebes</title></head><body>\n<h1>Thebes "
+		"%s</h1>\n<ul>\n",
 		h->view.own_version);
 	for (unsigned i = 0; i < COUNT_OF(routes); i++)
-		buf_printf(r->body, "<li><a href=\"%s%s\">%s</a>: %s</li>\n", h->view.conf->http_base_path, routes[i].path,
-			routes[i].path, routes[i].text);
+		buf_printf(r->body, "<li><a href=\"%s%s\">%s</a>: %s</li>\n", h->view.conf->http_base_path,
+			routes[i].path, routes[i].path, routes[i].text);
 	buf_append_str(r->body, "</ul>\n</body></html>\n");
 }
 

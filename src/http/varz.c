@@ -107,7 +107,8 @@ static void varz_labels(json_t *o, const struct conf *c)
 {
 	if (c->server_tags.count) {
 		json_t *tags = json_array();
-		for (size_t i = 0; i < c->server_tags.count; i++) json_array_append_new(tags, json_string(c->server_tags.at[i]));
+		for (size_t i = 0; i < c->server_tags.count; i++)
+			json_array_append_new(tags, json_string(c->server_tags.at[i]));
 		json_object_set_new(o, "tags", tags);
 	}
 	if (c->server_metadata_count) {
@@ -150,7 +151,8 @@ void page_varz(struct http *h, const struct http_request *q, struct http_respons
 	varz_requests(o, h);
 	put_time(o, "config_load_time", v->config_load_wall_ns);
 	varz_labels(o, v->conf);
-	int failed = json_dump_callback(o, varz_dump, r->body, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+	int failed = json_dump_callback(
+		o, varz_dump, r->body, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	ASSERT(failed == 0);
 	json_decref(o);
 }

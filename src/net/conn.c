@@ -26,6 +26,7 @@ void conn_open(struct conn *c, struct net *n, struct io_stream *s, const struct 
 	c->resume.run = conn_offer_kept;
 	ledger_init(&c->ledger, parent, 0);
 	n->conn_count++;
+	list_push_back(&n->conns, &c->link_by_net);
 	io_stream_own(s, &conn_io_ops, c);
 	io_stream_read_start(s);
 }
@@ -96,6 +97,7 @@ static void conn_on_close(void *owner)
 	conn_land(c);
 	ledger_deinit(&c->ledger);
 	c->net->conn_count--;
+	list_remove(&c->link_by_net);
 	c->stream = NULL;
 	c->state = CONN_CLOSED;
 	c->ops->on_closed(c);

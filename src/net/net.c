@@ -9,6 +9,7 @@ static void net_timer_fired(struct io_timer *t);
 void net_init(struct net *n, struct io *io, struct diag *diag, uint64_t write_deadline_ns)
 {
 	*n = (struct net) { .io = io, .diag = diag, .write_deadline_ns = write_deadline_ns };
+	list_init(&n->conns);
 	list_init(&n->dirty);
 	list_init(&n->blocked);
 	list_init(&n->starved);
@@ -33,6 +34,14 @@ void net_turn_end(struct net *n)
 	LIST_EACH_SAFE (at, &n->starved) {
 		struct conn *c = CONTAINER_OF(at, struct conn, link_by_starved);
 		if (!ledger_is_full(&c->ledger)) conn_feed(c);
+	}
+}
+
+void net_abort_flushing(struct net *n)
+{
+	LIST_EACH (at, &n->conns) {
+		struct conn *c = CONTAINER_OF(at, struct conn, link_by_net);
+		if (c->state == CONN_FLUSHING) conn_close(c);
 	}
 }
 

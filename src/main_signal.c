@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds servers by pid, by a glob over pids, by pid file, or by the name of their program in /proc, and signals them. */
+#include "main_signal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "thebes/base.h"
+
+enum { SIGNAL_PIDS_MAX = 1024 };
+
+static int signal_number(const char *name)
+{
+	static const struct {
+		const char *name;
+		int signum;
+	} rows[] = {
+		{ "stop", SIGKILL },
+		{ "quit", SIGINT },
+		{ "term", SIGTERM },
+		{ "reopen", SIGUSR1 },
+		{ "reload", SIGHUP },
+		{ "ldm", SIGUSR2 },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (strcmp(rows[i].name, name) == 0) return rows[i].signum;
+	return 0;
+}
+
+/* The program's name of a pid is nats-server's or ours, and it is not this process. */
+static bool pid_is_server(const char *pid)
+{
+	char path[64], comm[64] = "";
+	if (atoi(pid) == (int)getpid()) return false;
+	(void)snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
+	FILE *f = fopen(path, "re");
+	if (!f) return false;
+	if (!fgets(comm, sizeof comm, f)) comm[0] = '\0';
+	(void)fclose(f);
+	comm[strcspn(comm, "\n")] = '\0';
+	return strcmp(comm, "nats-server") == 0 || strcmp(comm, "thebes") == 0;
+}
+
+static unsigned pids_find(const char *glob, pid_t *pids)
+{
+	DIR *proc = opendir("/proc");
+	unsigned count = 0;
+	if (!proc) return 0;
+	const struct dirent *entry;
+	while ((entry = readdir(proc)) != NULL && count < SIGNAL_PIDS_MAX) {
+		if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name)) continue;
+		if (glob && fnmatch(glob, entry->d_name, 0) != 0) continue;
+		if (pid_is_server(entry->d_name)) pids[count++] = (pid_t)atoi(entry->d_name);
+	}
+	(void)closedir(proc);
+	return count;
+}
+
+static bool pid_parse(const char *text, pid_t *out)
+{
+	int64_t pid;
+	if (slice_to_i64(slice_of_str(text), &pid) != OK || pid <= 0 || pid > INT32_MAX) return false;
+	*out = (pid_t)pid;
+	return true;
+}
+
+static bool pid_of_file(const char *path, pid_t *out)
+{
+	char text[32] = "";
+	FILE *f = fopen(path, "re");
+	if (!f) return false;
+	if (!fgets(text, sizeof text, f)) text[0] = '\0';
+	(void)fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	return pid_parse(text, out);
+}
+
+static unsigned pids_of_target(const char *target, pid_t *pids)
+{
+	if (!target || strchr(target, '*')) return pids_find(target, pids);
+	return pid_parse(target, pids) || pid_of_file(target, pids) ? 1 : 0;
+}
+
+int main_signal_send(const char *name, const char *target)
+{
+	static const char prefix[] = "nats-server";
+	pid_t pids[SIGNAL_PIDS_MAX];
+	int signum = signal_number(name);
+	unsigned count = signum ? pids_of_target(target, pids) : 0;
+	if (count == 0) {
+		(void)fprintf(stderr,
+			target ? "%s: could not find a server for %s\n" : "%s: no nats-server processes running\n",
+			prefix, target ? target : "");
+		return 1;
+	}
+	if (count > 1 && !target) {
+		(void)fprintf(stderr, "%s: multiple nats-server processes running:\n", prefix);
+		for (unsigned i = 0; i < count; i++) (void)fprintf(stderr, "%d\n", (int)pids[i]);
+		return 1;
+	}
+	int code = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (kill(pids[i], signum) == 0) continue;
+		(void)fprintf(stderr, "%s: could not signal %d: %s\n", prefix, (int)pids[i], strerror(errno));
+		code = 1;
+	}
+	return code;
+}

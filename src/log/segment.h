@@ -105,7 +105,8 @@ struct segment_writer {
 /* Copies the list. Nothing is opened before the first _add. */
 void segment_writer_init(struct segment_writer *w, struct io *io, const struct segment_place *place, uint64_t bytes_max,
 	const struct segment_list *from);
-/* Appends one whole entry (head, body, padding), verified by the caller, of this group and above the last index. */
+/* Appends one whole entry (head, body, padding), verified by the caller, of this group and above the last index. After an error of any call
+ * here only _deinit may follow: the round is given up. */
 must_check enum err segment_writer_add(struct segment_writer *w, const struct entry_head *h, struct slice entry);
 /* All that was added is durable: files, names, sealed indexes. */
 must_check enum err segment_writer_sync(struct segment_writer *w);
@@ -135,9 +136,12 @@ struct segment_reader {
 	struct segment_range bad; /* of the last ERR_CORRUPT */
 	/* private: */
 	struct io_file *seg, *idx; /* idx NULL when there is none */
-	struct buf page;           /* owned */
+	struct buf page;           /* owned: of the .idx */
+	uint32_t page_number;      /* from 1; 0: none */
 };
-/* ERR_CORRUPT: it is not there, too short, or another segment's file; bad = all of it. Close in every case. */
+/* ERR_CORRUPT: it is too short, or another segment's file; ERR_NOT_FOUND: it is not there, which is damage too unless the segment was dropped
+ * or rewritten since `s` was copied. bad = all of it. ERR_FORMAT (S20). A sector that cannot be read counts as damage here and below.
+ * Close in every case. */
 must_check enum err segment_open(
 	struct segment_reader *r, struct io *io, const struct segment_place *p, const struct segment_info *s);
 void segment_close(struct segment_reader *r);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* station — is this message admitted, and if not, what is the publisher told. One station partition = one stream: the station subscribes the
+ * stream's subjects in its account's router, checks what is published there, proposes it, and answers when it is durable.
+ *
+ *   router ──deliver──> station: limits ─> expected-* ─> dedup by id ──> stream_propose_msg ─ … durable, applied … ─> PubAck on the reply
+ *
+ * One model, two doors: a station made by a Memphis SDK or the CLI is a stream with a native name (`orders#eu$1`), a stream made through the
+ * JetStream API is a station too. Checks look at the stream including what is in flight. Loop thread only. */
+#ifndef THEBES_STATION_H
+#define THEBES_STATION_H
+
+#include "thebes/auth.h"
+#include "thebes/base.h"
+#include "thebes/consumer.h"
+#include "thebes/diag.h"
+#include "thebes/io.h"
+#include "thebes/meta.h"
+#include "thebes/stream.h"
+
+struct station;
+
+/* All stations of a node. By value in its owner, zeroed before stations_init. */
+struct stations {
+	struct io *io;               /* borrowed */
+	struct diag *diag;           /* borrowed */
+	struct auth *auth;           /* borrowed: accounts and their routers */
+	struct raft_groups *groups;  /* borrowed */
+	uint64_t self;               /* raft id: first voter of the groups that are made here */
+	struct map by_name;          /* account NUL name -> struct station (owned) */
+	struct list all, dirty;      /* in order of making; those with an open batch */
+	struct pool publishes;
+	uint64_t open_count, closing_count;
+	bool closing;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+void stations_init(struct stations *t, struct io *io, struct diag *diag, struct auth *auth, struct raft_groups *groups, uint64_t self);
+/* Closes every stream (not gone); then closed(arg). */
+void stations_close(struct stations *t, void (*closed)(void *arg), void *arg);
+void stations_deinit(struct stations *t);
+
+/* A row of the catalogue: opens its stream (found at start, or made) and begins to take messages. The error is said in diag and the station
+ * stays away: the rest goes on. */
+enum err stations_add(struct stations *t, const struct meta_stream *row, bool make);
+void stations_change(struct stations *t, const struct meta_stream *row);
+void stations_remove(struct stations *t, const struct meta_stream *row);
+/* At the end of the turn, before log_turn_end: open batches go to their groups. */
+void stations_turn_end(struct stations *t);
+
+struct station *stations_find(const struct stations *t, struct slice account, struct slice name); /* NULL */
+/* In order of name; false stops. `account` empty: all. */
+typedef bool station_each_fn(void *arg, struct station *s);
+void stations_each(const struct stations *t, struct slice account, station_each_fn *each, void *arg);
+/* Name of a station of the account (not `except`) whose subjects collide with the pattern; NULL = none (10065). */
+const char *stations_overlap(const struct stations *t, struct slice account, struct slice pattern, struct slice except);
+
+struct stream *station_stream(const struct station *s);
+struct consumers *station_consumers(const struct station *s);
+struct account *station_account(const struct station *s);
+struct slice station_stream_name(const struct station *s);
+
+/* ---- names (spec memphis §2) ---- */
+
+enum { STATION_NAME_MAX = 128, STATION_PARTITIONS_MAX = 10000 };
+/* NULL when the external name (any case) may be a station's, else the sentence to answer. */
+const char *station_name_problem(struct slice external);
+/* `Orders.EU` -> `orders#eu`; with a partition (from 1 on) `orders#eu$1`, 0 = none. Appends. */
+void station_name_internal(struct buf *b, struct slice external, unsigned partition);
+/* The other way: `orders#eu$1` -> `orders.eu`, *partition (may be NULL) 1, or 0 for a stream that has no partition number. Appends. */
+void station_name_external(struct buf *b, struct slice stream_name, unsigned *partition);
+/* The configuration of one partition of a station as Memphis makes it: subjects `NAME$n.>` and what --subjects binds besides. Defaults:
+ * one week is not assumed: retention as given by the caller. *c is filled and owned by the caller. */
+struct station_options {
+	struct slice name; /* external */
+	unsigned partition;
+	enum { STATION_AGE, STATION_MESSAGES, STATION_BYTES, STATION_ACK_BASED } retention;
+	int64_t retention_value; /* seconds, messages, bytes; <= 0: one hour of age, as Memphis does */
+	int64_t idempotency_window_ms; /* <= 0: 120000; at least 100 */
+	enum stream_storage storage;
+	int replicas;
+	const struct slice *subjects; /* more subjects that plain NATS clients publish to */
+	size_t subject_count;
+};
+must_check bool station_config(struct stream_config *c, const struct station_options *o, struct js_error *e);
+
+#endif

@@ -165,7 +165,8 @@ void sim_net_fail_accept(struct sim_node *n, unsigned count, enum err e);
 /* A scripted connection of a test, from a machine of its own that never fails. Bytes to send are copied and never block. */
 struct sim_client;
 struct sim_client *sim_client_new(struct sim *s, const char *host, uint16_t port);
-void sim_client_free(struct sim_client *c); /* closes it too */
+/* Closes it; the world does so in the end. */
+void sim_client_free(struct sim_client *c);
 void sim_client_send(struct sim_client *c, struct slice bytes);
 /* What has arrived and was not consumed; sim_client_consume drops the first n bytes. */
 struct slice sim_client_received(const struct sim_client *c);

@@ -238,34 +238,37 @@ static void member_goes_and_refuses(void **state)
 	router_deinit(&r);
 }
 
-static void add_another(struct receiver *rx, const struct msg *m)
+struct change {
+	struct router r;
+	struct receiver first, second, newcomer;
+};
+
+/* The second, who would be next, goes; his place must not be given to the newcomer while the message is under way. */
+static void replace_second(struct receiver *rx, const struct msg *m)
 {
 	(void)m;
-	struct receiver *other = rx->arg;
+	struct change *c = rx->arg;
 	rx->inside = NULL;
-	/* The own place becomes free and must not be given to the newcomer while the message is under way. */
-	router_unsubscribe(&rx->sub);
-	receiver_open(other, other->arg, "a", "");
+	router_unsubscribe(&c->second.sub);
+	receiver_open(&c->newcomer, &c->r, "a", "");
 }
 
 static void newcomer_gets_the_next(void **state)
 {
 	(void)state;
-	struct router r;
-	router_init(&r, 8);
-	struct receiver first = { 0 }, second = { 0 }, newcomer = { 0 };
-	newcomer.arg = &r;
-	first.inside = add_another;
-	first.arg = &newcomer;
-	receiver_open(&first, &r, "a", "");
-	receiver_open(&second, &r, "a", "");
-	assert_int_equal(send_to(&r, "a"), 2);
-	assert_int_equal(newcomer.count, 0);
-	assert_int_equal(send_to(&r, "a"), 2);
-	assert_int_equal(newcomer.count, 1);
-	router_unsubscribe(&second.sub);
-	router_unsubscribe(&newcomer.sub);
-	router_deinit(&r);
+	struct change c = { .first.inside = replace_second };
+	router_init(&c.r, 8);
+	c.first.arg = &c;
+	receiver_open(&c.first, &c.r, "a", "");
+	receiver_open(&c.second, &c.r, "a", "");
+	assert_int_equal(send_to(&c.r, "a"), 1);
+	assert_int_equal(c.newcomer.count, 0);
+	assert_int_equal(send_to(&c.r, "a"), 2);
+	assert_int_equal(c.newcomer.count, 1);
+	assert_int_equal(c.second.count, 0);
+	router_unsubscribe(&c.first.sub);
+	router_unsubscribe(&c.newcomer.sub);
+	router_deinit(&c.r);
 }
 
 static void publish_again(struct receiver *rx, const struct msg *m) { router_publish(rx->arg, m); }

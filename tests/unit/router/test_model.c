@@ -25,8 +25,8 @@ struct model {
 
 static void random_subject(struct prng *p, char *to, size_t size, bool wildcards)
 {
-	static const char *const words[] = { "a", "b", "c", "_INBOX", "*", "*" };
-	size_t n = 0, tokens = 1 + prng_below(p, 4);
+	static const char *const words[] = { "a", "b", "a", "_INBOX", "*", "*" };
+	size_t n = 0, tokens = 1 + prng_below(p, 3);
 	for (size_t i = 0; i < tokens; i++) {
 		const char *word = words[prng_below(p, wildcards ? 6 : 4)];
 		if (wildcards && i + 1 == tokens && prng_below(p, 6) == 0) word = ">";

@@ -44,11 +44,15 @@ struct consumer_req {
 	struct list link;
 	void *work; /* the room's */
 };
-enum consumer_via { CONSUMER_VIA_EPHEMERAL, CONSUMER_VIA_DURABLE, CONSUMER_VIA_NAMED }; /* CREATE.s, DURABLE.CREATE.s.c, CREATE.s.c[.filter] */
+enum consumer_via {
+	CONSUMER_VIA_EPHEMERAL,
+	CONSUMER_VIA_DURABLE,
+	CONSUMER_VIA_NAMED
+}; /* CREATE.s, DURABLE.CREATE.s.c, CREATE.s.c[.filter] */
 /* `json` is the whole request ({stream_name, config, action}); name and filter are what the subject said, empty when it said nothing.
  * Everything of spec §5.8 that concerns pull consumers is checked; push consumers are refused (10049-like text) until they exist. */
-void consumers_create(struct consumers *c, enum consumer_via via, struct slice name, struct slice filter, struct slice json,
-	struct consumer_req *r);
+void consumers_create(struct consumers *c, enum consumer_via via, struct slice name, struct slice filter,
+	struct slice json, struct consumer_req *r);
 void consumers_delete(struct consumers *c, struct slice name, struct consumer_req *r);
 struct consumer *consumers_find(const struct consumers *c, struct slice name); /* NULL */
 uint64_t consumers_count(const struct consumers *c);
@@ -62,6 +66,7 @@ void consumer_info_print(struct buf *b, struct consumer *k);
 void consumer_pull(struct consumer *k, struct slice body, struct slice reply);
 /* An ack: tokens after `$JS.ACK.<stream>.<consumer>.` (delivered, sseq, cseq, ts, pending), the payload, and the reply of a double ack
  * (may be empty). What makes no sense is ignored, as the peers do. */
-void consumers_ack(struct consumers *c, struct slice consumer, struct slice tokens, struct slice payload, struct slice reply);
+void consumers_ack(
+	struct consumers *c, struct slice consumer, struct slice tokens, struct slice payload, struct slice reply);
 
 #endif

@@ -21,20 +21,21 @@ struct station;
 
 /* All stations of a node. By value in its owner, zeroed before stations_init. */
 struct stations {
-	struct io *io;               /* borrowed */
-	struct diag *diag;           /* borrowed */
-	struct auth *auth;           /* borrowed: accounts and their routers */
-	struct raft_groups *groups;  /* borrowed */
-	uint64_t self;               /* raft id: first voter of the groups that are made here */
-	struct map by_name;          /* account NUL name -> struct station (owned) */
-	struct list all, dirty;      /* in order of making; those with an open batch */
+	struct io *io;              /* borrowed */
+	struct diag *diag;          /* borrowed */
+	struct auth *auth;          /* borrowed: accounts and their routers */
+	struct raft_groups *groups; /* borrowed */
+	uint64_t self;              /* raft id: first voter of the groups that are made here */
+	struct map by_name;         /* account NUL name -> struct station (owned) */
+	struct list all, dirty;     /* in order of making; those with an open batch */
 	struct pool publishes;
 	uint64_t open_count, closing_count;
 	bool closing;
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
-void stations_init(struct stations *t, struct io *io, struct diag *diag, struct auth *auth, struct raft_groups *groups, uint64_t self);
+void stations_init(struct stations *t, struct io *io, struct diag *diag, struct auth *auth, struct raft_groups *groups,
+	uint64_t self);
 /* Closes every stream (not gone); then closed(arg). */
 void stations_close(struct stations *t, void (*closed)(void *arg), void *arg);
 void stations_deinit(struct stations *t);
@@ -74,7 +75,7 @@ struct station_options {
 	struct slice name; /* external */
 	unsigned partition;
 	enum { STATION_AGE, STATION_MESSAGES, STATION_BYTES, STATION_ACK_BASED } retention;
-	int64_t retention_value; /* seconds, messages, bytes; <= 0: one hour of age, as Memphis does */
+	int64_t retention_value;       /* seconds, messages, bytes; <= 0: one hour of age, as Memphis does */
 	int64_t idempotency_window_ms; /* <= 0: 120000; at least 100 */
 	enum stream_storage storage;
 	int replicas;

@@ -98,6 +98,13 @@ struct group *stream_group(const struct stream *s);
 bool stream_is_leader(const struct stream *s); /* true only after the no-op of its own term is applied */
 uint64_t stream_hash(const struct stream *s);  /* of the applied state */
 
+/* The catalogue has a new configuration: the leader proposes it to the group. */
+void stream_want_config(struct stream *s, const struct stream_config *c);
+/* True once after a configuration was applied. */
+bool stream_take_config_changed(struct stream *s);
+/* Called while a machine applied something: whoever delivers or answers looks again at the end of the turn. */
+void stream_on_applied(struct stream *s, void (*applied)(void *arg), void *arg);
+
 /* ---- proposing (leader only) ---- */
 
 /* The caller's memory from propose to done. result: OK (applied; seq and duplicate are set), ERR_NOT_LEADER, ERR_FULL, ERR_NO_SPACE,

@@ -169,7 +169,7 @@ static enum err apply_config(struct machine *m, struct slice json)
 	if (!stream_config_parse(&next, json, &e)) return ERR_CORRUPT;
 	stream_config_deinit(&m->config);
 	m->config = next;
-	m->config_dirty = true;
+	m->config_dirty = m->config_changed = true;
 	m->config_captured = false;
 	return OK;
 }
@@ -189,7 +189,7 @@ enum err machine_apply(struct machine *m, uint64_t index, const struct record *r
 	case RECORD_CLEAR: apply_clear(m, &ev->removed); break;
 	case RECORD_CONFIG: e = apply_config(m, r->payload); break;
 	case RECORD_CONSUMER:
-		if (m->consumers) m->consumers->apply(m->consumers_arg, index, r->time_ns, r->payload);
+		if (m->consumers && r->payload.n) m->consumers->apply(m->consumers_arg, index, r->time_ns, r->payload);
 		break;
 	case RECORD_KIND_END:
 	default: return ERR_CORRUPT;

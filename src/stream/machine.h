@@ -93,7 +93,7 @@ void msg_ids_expire(struct msg_ids *d, int64_t before_ns);
 
 struct machine {
 	struct stream_config config;
-	bool config_dirty, config_captured;
+	bool config_dirty, config_captured, config_changed;
 	struct seq_index seqs;
 	struct subjects subjects;
 	struct msg_ids ids;
@@ -106,7 +106,6 @@ struct machine {
 	void *consumers_arg;
 	/* restored 'k' values wait here when the consumer room is not attached yet: key n u32 | value n u32 | key | value */
 	struct buf consumers_restored;
-	uint64_t index_of_block; /* unused by the machine: raft index of the entry being applied, for readers' hints */
 };
 void machine_init(struct machine *m, const struct stream_config *config, uint64_t seed);
 void machine_deinit(struct machine *m);

@@ -325,6 +325,35 @@ void stream_read_start(struct stream *s, struct stream_read *r)
 	io_defer(s->options.io, &w->task);
 }
 
+static void note_first(struct stream *s, const struct stream_read *r)
+{
+	if (r->count && r->msgs[0].seq == s->machine.seqs.first_seq) s->machine.first_time_ns = r->msgs[0].time_ns;
+}
+
+static void first_done(struct stream_read *r)
+{
+	struct stream *s = CONTAINER_OF(r, struct stream, first_read);
+	s->first_reading = false;
+	if (r->result == OK) note_first(s, r);
+	stream_read_release(r);
+}
+
+void read_first_time(struct stream *s)
+{
+	const struct seq_index *ix = &s->machine.seqs;
+	if (ix->live == 0 || s->machine.first_time_ns || s->first_reading) return;
+	struct stream_read *r = &s->first_read;
+	*r = (struct stream_read) { .done = first_done, .from = ix->first_seq, .max_msgs = 1 };
+	enum err e = stream_read_now(s, r);
+	if (e == OK) {
+		note_first(s, r);
+		stream_read_release(r);
+	} else if (e == ERR_AGAIN) {
+		s->first_reading = true;
+		stream_read_start(s, r);
+	}
+}
+
 void read_cancel_all(struct stream *s, enum err why)
 {
 	for (struct list *node; (node = list_pop_front(&s->reads)) != NULL;) {

@@ -59,6 +59,7 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	if (s->machine.seqs.last_seq != seq_before) read_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
 	if (s->leading) stream_batch_applied(s, index);
 	if (s->machine.seqs.live == 0) group_trim(s->group, index);
+	if (s->applied) s->applied(s->applied_arg);
 	return true;
 }
 
@@ -129,10 +130,13 @@ static const struct group_ops stream_group_ops = {
 
 /* ---- the catalogue's configuration, when it is newer than the group's ---- */
 
+static void propose_wanted_config(struct stream *s);
+
 static void config_done(struct stream_req *r)
 {
 	struct stream *s = CONTAINER_OF(r, struct stream, config_req);
 	s->config_proposed = false;
+	if (r->result == OK && s->leading) propose_wanted_config(s);
 }
 
 static void propose_wanted_config(struct stream *s)
@@ -140,6 +144,26 @@ static void propose_wanted_config(struct stream *s)
 	if (s->config_proposed || stream_config_equal(&s->machine.config, &s->wanted)) return;
 	s->config_req = (struct stream_req) { .done = config_done };
 	s->config_proposed = stream_propose_config(s, &s->wanted, &s->config_req) == OK;
+}
+
+void stream_want_config(struct stream *s, const struct stream_config *c)
+{
+	stream_config_deinit(&s->wanted);
+	stream_config_copy(&s->wanted, c);
+	if (s->leading) propose_wanted_config(s);
+}
+
+bool stream_take_config_changed(struct stream *s)
+{
+	bool changed = s->machine.config_changed;
+	s->machine.config_changed = false;
+	return changed;
+}
+
+void stream_on_applied(struct stream *s, void (*applied)(void *arg), void *arg)
+{
+	s->applied = applied;
+	s->applied_arg = arg;
 }
 
 /* ---- life ---- */
@@ -269,4 +293,5 @@ void stream_turn_end(struct stream *s)
 {
 	if (s->leading) retain_run(s);
 	stream_flush(s);
+	if (!s->closing) read_first_time(s);
 }

@@ -63,6 +63,8 @@ struct stream {
 	struct group *group;
 	uint64_t term;
 	bool leading, closing, config_proposed;
+	void (*applied)(void *arg);
+	void *applied_arg;
 	void (*closed)(void *arg);
 	void *closed_arg;
 
@@ -79,6 +81,8 @@ struct stream {
 	struct list reads;             /* of stream_read in progress */
 	uint64_t cold_seq, cold_index; /* a cold read ended before this sequence, at this index */
 	struct stream_req config_req;
+	struct stream_read first_read; /* when the first message's time is not known */
+	bool first_reading;
 };
 
 /* propose.c */
@@ -107,6 +111,8 @@ void retain_run(struct stream *s); /* enforces the limits as far as the head is 
 void read_init(struct stream *s);
 void read_deinit(struct stream *s);
 void read_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last);
+/* Looks up the time of the first message when a removal left it unknown. */
+void read_first_time(struct stream *s);
 void read_cancel_all(struct stream *s, enum err why);
 
 #endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Admission: the order of checks that a publisher can observe (spec §5.4). Each stage is a row; a stage sees the stream with what is in
+ * flight and either lets pass, or says why not. */
+#include "station_internal.h"
+
+enum { HEADER_BYTES_MAX = 64 * 1024 };
+
+/* ---- headers that ask for something ---- */
+
+static bool take_u64(struct slice v, uint64_t *out, bool *has, struct js_error *e)
+{
+	if (slice_to_u64(v, out) != OK) return js_error_set(e, JS_BAD_REQUEST, NULL);
+	return *has = true;
+}
+
+static bool take_rollup(struct slice v, struct admission *a, struct js_error *e)
+{
+	if (slice_eq(v, SLICE("sub"))) {
+		a->publish.rollup = STREAM_ROLLUP_SUBJECT;
+	} else if (slice_eq(v, SLICE("all"))) {
+		a->publish.rollup = STREAM_ROLLUP_ALL;
+	} else {
+		return js_error_set(e, JS_ROLLUP, "rollup value invalid: \"%.*s\"", SLICE_FMT(slice_first(v, 40)));
+	}
+	return true;
+}
+
+static bool take_header(struct admission *a, struct slice key, struct slice value, struct js_error *e)
+{
+	if (slice_eq(key, SLICE("Nats-Msg-Id")) || slice_eq(key, SLICE("msg-id"))) {
+		if (!a->msg_id.n) a->msg_id = value;
+	} else if (slice_eq(key, SLICE("Nats-Expected-Stream"))) {
+		a->expected_stream = value;
+	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Sequence"))) {
+		return take_u64(value, &a->expected_last_seq, &a->has_last_seq, e);
+	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Subject-Sequence"))) {
+		return take_u64(value, &a->expected_last_subject_seq, &a->has_last_subject_seq, e);
+	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Msg-Id"))) {
+		a->expected_last_msg_id = value;
+	} else if (slice_eq(key, SLICE("Nats-Rollup"))) {
+		return take_rollup(value, a, e);
+	}
+	return true;
+}
+
+static bool take_headers(struct admission *a, struct slice block, struct js_error *e)
+{
+	struct slice key, value;
+	for (size_t at = 0; header_next(block, &at, &key, &value);) {
+		/* every header of interest begins so */
+		if ((slice_has_prefix(key, SLICE("Nats-")) || slice_eq(key, SLICE("msg-id"))) &&
+			!take_header(a, key, value, e))
+			return false;
+	}
+	return true;
+}
+
+/* ---- stages ---- */
+
+typedef enum admit_verdict stage_fn(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e);
+
+static enum admit_verdict reject(bool is_false)
+{
+	ASSERT(!is_false);
+	return ADMIT_REJECT;
+}
+
+static enum admit_verdict check_sealed(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)m;
+	(void)a;
+	(void)dup;
+	return stream_config(s->stream)->sealed ? reject(js_error_set(e, JS_STREAM_SEALED, NULL)) : ADMIT_PASS;
+}
+
+static enum admit_verdict check_expected_stream(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)m;
+	(void)dup;
+	bool wrong = a->expected_stream.p && !slice_eq_str(a->expected_stream, stream_config(s->stream)->name);
+	return wrong ? reject(js_error_set(e, JS_STREAM_NOT_MATCH, NULL)) : ADMIT_PASS;
+}
+
+static enum admit_verdict check_duplicate(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	bool applied;
+	(void)m;
+	(void)e;
+	if (a->msg_id.n == 0) return ADMIT_PASS;
+	*dup = stream_ahead_msg_id(s->stream, a->msg_id, &applied);
+	return *dup ? ADMIT_DUPLICATE : ADMIT_PASS;
+}
+
+static enum admit_verdict check_last_subject_seq(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)dup;
+	if (!a->has_last_subject_seq) return ADMIT_PASS;
+	uint64_t last = stream_ahead_subject(s->stream, m->subject, NULL);
+	if (last == a->expected_last_subject_seq) return ADMIT_PASS;
+	return reject(js_error_set(e, JS_LAST_SEQUENCE_WRONG, "%llu", (unsigned long long)last));
+}
+
+static enum admit_verdict check_last_seq(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)m;
+	(void)dup;
+	uint64_t last = stream_ahead_last_seq(s->stream);
+	if (!a->has_last_seq || last == a->expected_last_seq) return ADMIT_PASS;
+	return reject(js_error_set(e, JS_LAST_SEQUENCE_WRONG, "%llu", (unsigned long long)last));
+}
+
+static enum admit_verdict check_last_msg_id(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)m;
+	(void)dup;
+	struct slice last = stream_ahead_last_msg_id(s->stream);
+	if (!a->expected_last_msg_id.p || slice_eq(last, a->expected_last_msg_id)) return ADMIT_PASS;
+	return reject(js_error_set(e, JS_LAST_MSG_ID_WRONG, "%.*s", SLICE_FMT(slice_first(last, 150))));
+}
+
+static enum admit_verdict check_rollup(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	(void)m;
+	(void)dup;
+	bool wrong = a->publish.rollup != STREAM_ROLLUP_NONE && !stream_config(s->stream)->allow_rollup_hdrs;
+	return wrong ? reject(js_error_set(e, JS_ROLLUP, "rollup not permitted")) : ADMIT_PASS;
+}
+
+static enum admit_verdict check_size(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	int64_t max = stream_config(s->stream)->max_msg_size;
+	(void)a;
+	(void)dup;
+	if (max >= 0 && (int64_t)(m->header.n + m->payload.n) > max)
+		return reject(js_error_set(e, JS_MESSAGE_TOO_LARGE, NULL));
+	if (m->header.n > HEADER_BYTES_MAX) return reject(js_error_set(e, JS_HEADER_TOO_LARGE, NULL));
+	return ADMIT_PASS;
+}
+
+/* discard new: what is there and in flight counts */
+static enum admit_verdict check_discard_new(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	const struct stream_config *c = stream_config(s->stream);
+	(void)dup;
+	if (c->discard != STREAM_DISCARD_NEW) return ADMIT_PASS;
+	uint64_t count = 0;
+	if (c->discard_new_per_subject) (void)stream_ahead_subject(s->stream, m->subject, &count);
+	if (c->discard_new_per_subject && a->publish.rollup == STREAM_ROLLUP_NONE &&
+		count >= (uint64_t)c->max_msgs_per_subject)
+		return reject(js_error_set(e, JS_STORE_FAILED, "maximum messages per subject exceeded"));
+	/* a message that pushes an older one of its subject out takes no more room in number */
+	bool replaces = c->max_msgs_per_subject > 0 && !c->discard_new_per_subject &&
+			stream_ahead_subject(s->stream, m->subject, &count) &&
+			count >= (uint64_t)c->max_msgs_per_subject;
+	if (c->max_msgs > 0 && !replaces && stream_ahead_msgs(s->stream) >= (uint64_t)c->max_msgs)
+		return reject(js_error_set(e, JS_STORE_FAILED, "maximum messages exceeded"));
+	uint64_t bytes = stream_msg_bytes(c, m->subject.n, m->header.n, m->payload.n);
+	if (c->max_bytes > 0 && stream_ahead_bytes(s->stream) + bytes > (uint64_t)c->max_bytes)
+		return reject(js_error_set(e, JS_STORE_FAILED, "maximum bytes exceeded"));
+	return ADMIT_PASS;
+}
+
+static stage_fn *const stages[] = { check_sealed, check_expected_stream, check_duplicate, check_last_subject_seq,
+	check_last_seq, check_last_msg_id, check_rollup, check_size, check_discard_new };
+
+enum admit_verdict station_admit(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *duplicate_of, struct js_error *e)
+{
+	*a = (struct admission) { 0 };
+	if (m->header.n && !take_headers(a, m->header, e)) return ADMIT_REJECT;
+	for (size_t i = 0; i < COUNT_OF(stages); i++) {
+		enum admit_verdict v = stages[i](s, m, a, duplicate_of, e);
+		if (v != ADMIT_PASS) return v;
+	}
+	a->publish.subject = m->subject;
+	a->publish.header = m->header;
+	a->publish.payload = m->payload;
+	a->publish.msg_id = a->msg_id;
+	return ADMIT_PASS;
+}

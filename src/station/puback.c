@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A message comes in through the router, and its PubAck goes out through it when the message is durable and applied. An unknown outcome is
+ * answered with nothing: the publisher retries under its message id (design §3). */
+#include "station_internal.h"
+
+#include <stdio.h>
+
+static struct slice reply_of(const struct publish *p)
+{
+	return slice_of(p->reply_long ? p->reply_long : p->reply, p->reply_n);
+}
+
+static void send(struct station *s, struct slice reply, struct slice body)
+{
+	if (reply.n == 0) return;
+	struct msg m = { .subject = reply, .payload = body, .account = s->account };
+	(void)router_publish(&s->account->router, &m);
+}
+
+static void send_ack(struct station *s, struct slice reply, uint64_t seq, bool duplicate)
+{
+	char text[400];
+	int n = snprintf(text, sizeof text, "{\"stream\":\"%s\", \"seq\":%llu%s}", stream_config(s->stream)->name,
+		(unsigned long long)seq, duplicate ? ",\"duplicate\": true" : "");
+	send(s, reply, slice_of(text, (size_t)n));
+}
+
+static void send_error(struct station *s, struct slice reply, const struct js_error *e)
+{
+	struct buf b = { 0 };
+	buf_printf(&b, "{\"error\":{\"code\":%u,\"err_code\":%u,\"description\":\"", js_error_http(e->id),
+		js_error_code(e->id));
+	for (const char *c = e->text; *c; c++) {
+		if (*c == '"' || *c == '\\') buf_append_byte(&b, '\\');
+		buf_append_byte(&b, (unsigned char)*c < 0x20 ? ' ' : (uint8_t)*c);
+	}
+	buf_printf(&b, "\"},\"stream\":\"%s\",\"seq\":0}", stream_config(s->stream)->name);
+	send(s, reply, buf_slice(&b));
+	buf_deinit(&b);
+}
+
+/* What the log's refusals are called towards a publisher; OK-like outcomes and unknown ones have none. */
+static enum js_error_id refusal(enum err e)
+{
+	switch (e) {
+	case ERR_NO_SPACE: return JS_STORAGE_RESOURCES;
+	case ERR_FULL: return JS_INSUFFICIENT_RESOURCES;
+	case ERR_TOO_LARGE: return JS_MESSAGE_TOO_LARGE;
+	case ERR_DOUBT: return JS_UNAVAILABLE;
+	default: return JS_OK;
+	}
+}
+
+static void publish_free(struct stations *t, struct publish *p)
+{
+	list_remove_if_linked(&p->link);
+	mem_free(p->reply_long);
+	pool_put(&t->publishes, p);
+}
+
+static void publish_done(struct stream_req *r)
+{
+	struct publish *p = CONTAINER_OF(r, struct publish, req);
+	struct station *s = p->station;
+	struct js_error e;
+	if (r->result == OK) {
+		send_ack(s, reply_of(p), p->duplicate ? p->duplicate_of : r->seq, p->duplicate);
+	} else if (refusal(r->result) != JS_OK && !s->gone) {
+		(void)js_error_set(&e, refusal(r->result), NULL);
+		send_error(s, reply_of(p), &e);
+	}
+	publish_free(s->stations, p);
+}
+
+static struct publish *publish_make(struct station *s, struct slice reply)
+{
+	struct publish *p = pool_get(&s->stations->publishes);
+	p->station = s;
+	p->req.done = publish_done;
+	p->reply_n = (uint16_t)reply.n;
+	if (reply.n > sizeof p->reply) p->reply_long = mem_alloc(reply.n);
+	memcpy(p->reply_long ? p->reply_long : p->reply, reply.p, reply.n);
+	list_push_back(&s->publishes, &p->link);
+	return p;
+}
+
+/* A duplicate is told so when the first one is durable: an empty record behind it says when. */
+static enum err answer_duplicate(struct station *s, struct slice reply, uint64_t seq)
+{
+	struct publish *p = publish_make(s, reply);
+	p->duplicate = true;
+	p->duplicate_of = seq;
+	enum err e = stream_propose_consumer(s->stream, SLICE_NULL, &p->req);
+	if (e != OK) publish_free(s->stations, p);
+	return e;
+}
+
+static enum err take(struct station *s, struct slice reply, const struct stream_publish *publish)
+{
+	uint64_t seq;
+	struct publish *p = publish_make(s, reply);
+	enum err e = stream_propose_msg(s->stream, publish, &p->req, &seq);
+	if (e != OK) publish_free(s->stations, p);
+	return e;
+}
+
+bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
+{
+	struct station *s = CONTAINER_OF(k, struct station, sink);
+	(void)sub;
+	struct slice reply = stream_config(s->stream)->no_ack ? SLICE_NULL : m->reply;
+	struct admission a;
+	struct js_error e = { 0 };
+	uint64_t duplicate_of = 0;
+	if (!stream_is_leader(s->stream)) return true; /* no answer: the publisher retries */
+	if (reply.n > UINT16_MAX) return false;
+	struct msg clean = *m;
+	uint8_t *stripped = NULL;
+	if (m->header.n && header_has_owned(m->header, HEADER_EDGE_STORE)) {
+		stripped = mem_alloc(m->header.n);
+		clean.header = slice_of(stripped, header_strip(stripped, m->header, HEADER_EDGE_STORE));
+	}
+	enum admit_verdict v = station_admit(s, &clean, &a, &duplicate_of, &e);
+	enum err result = OK;
+	if (v == ADMIT_PASS) {
+		result = take(s, reply, &a.publish);
+	} else if (v == ADMIT_DUPLICATE) {
+		result = answer_duplicate(s, reply, duplicate_of);
+	} else {
+		send_error(s, reply, &e);
+	}
+	if (refusal(result) != JS_OK) {
+		(void)js_error_set(&e, refusal(result), NULL);
+		send_error(s, reply, &e);
+	}
+	mem_free(stripped);
+	station_mark_dirty(s);
+	return true;
+}
+
+void station_forget_publishes(struct station *s)
+{
+	ASSERT(list_is_empty(&s->publishes)); /* the stream answered all of them before it closed */
+}

@@ -56,12 +56,14 @@ struct auth_conf {
 #define AUTH_ACCOUNT_SYSTEM SLICE("$SYS")
 
 struct account {
-	struct slice name; /* owned */
+	struct slice name; /* into text */
+	struct list link;  /* in auth.account_list, oldest first */
 	struct router router;
 	int64_t max_connections, max_subscriptions, max_payload; /* negative: no limit */
 	uint64_t connection_count;                               /* sessions that are open */
 	bool is_system;
 	bool is_configured; /* false after a reload that does not name it: nobody can log in to it any more */
+	uint8_t text[];
 };
 
 /* ---- the room ---- */
@@ -78,12 +80,13 @@ enum {
 struct auth {
 	struct io *io; /* borrowed */
 	uint64_t seed;
-	struct map accounts;             /* name -> struct account (owned) */
+	struct map accounts;             /* name -> struct account */
+	struct list account_list;        /* of struct account.link (owned) */
 	struct account *global, *system; /* borrowed of accounts */
 	struct auth_policy *policy;      /* shared (ref) */
-	struct list waiting;             /* of struct auth_check */
+	struct list waiting;             /* of struct auth_check.link */
 	size_t waiting_count, running_count;
-	bool is_closing;
+	size_t session_count;
 };
 /* Without a configuration everybody is in $G and may do everything. */
 void auth_init(struct auth *a, struct io *io, uint64_t seed);
@@ -109,13 +112,23 @@ bool auth_is_open(const struct auth *a);
 struct auth_credentials {
 	struct slice user, pass, token; /* borrowed during auth_login */
 };
+/* How a session came to be, because a reload asks again in the same way. */
+enum auth_how {
+	AUTH_BY_NOTHING, /* no session */
+	AUTH_BY_NAME,    /* a user who proved it */
+	AUTH_BY_TOKEN,
+	AUTH_BY_DEFAULT, /* nobody needs to prove anything, or no_auth_user */
+};
+
 /* The place of one client; by value in it. All zero: nobody, may do nothing. */
 struct auth_session {
+	struct auth *auth;               /* borrowed */
 	struct account *account;         /* borrowed of auth */
-	const struct auth_user *user;    /* shared (ref); NULL when nobody is configured, or for a token */
 	struct auth_policy *policy;      /* shared (ref) */
+	const struct auth_user *user;    /* borrowed of policy; NULL when nobody is configured, or for a token */
 	struct permissions *permissions; /* borrowed of policy; NULL: may do everything */
-	struct auth_replies *replies;    /* owned: reply subjects that may be answered (allow_responses) */
+	struct auth_replies *replies; /* owned: reply subjects that may be answered (allow_responses); NULL without */
+	enum auth_how how;
 };
 
 enum auth_verdict { AUTH_PASS, AUTH_DENIED, AUTH_ACCOUNT_FULL, AUTH_LATER };
@@ -141,15 +154,15 @@ void auth_session_close(struct auth_session *s);
 /* After a reload: moves the session to the new policy and returns true, or false when the user, his password or his account changed,
  * and the client is to be closed with WIRE_ERROR_AUTHORIZATION. Subscriptions that are no longer allowed are the caller's to drop. */
 bool auth_session_renew(struct auth *a, struct auth_session *s);
-/* Name for logs and monitoring: the user, "[token]"-like text never shows a secret; empty when nobody is configured. */
+/* Name for logs and monitoring, valid while the session is open: the user; empty where there is none. */
 struct slice auth_session_name(const struct auth_session *s);
 
-/* Publish to a concrete subject (spec §2.2). Reserved prefixes are refused for everybody. Uses up one response where only
- * allow_responses allows it. False: WIRE_ERROR_PUBLISH_DENIED. */
+/* Publish to a concrete subject (spec §2.2). _GR_. is refused for everybody, $NRG. outside the system account. Uses up one response
+ * where only allow_responses allows it. False: WIRE_ERROR_PUBLISH_DENIED. */
 bool auth_can_publish(struct auth_session *s, struct slice subject, uint64_t now_ns);
 /* A reply subject that the client puts on a message: _R_., $JS.ACK. and _GR_. are the server's. False: WIRE_ERROR_REPLY_DENIED. */
 bool auth_can_reply(const struct auth_session *s, struct slice reply);
-/* Subscribe, subject valid. False: WIRE_ERROR_SUBSCRIBE_DENIED or, with a queue, WIRE_ERROR_QUEUE_DENIED. *filtered (may be NULL): the
+/* Subscribe, subject valid; a wildcard must be covered by one allowed pattern as a whole, and the queue _sys_ is nobody's. False: WIRE_ERROR_SUBSCRIBE_DENIED or, with a queue, WIRE_ERROR_QUEUE_DENIED. *filtered (may be NULL): the
  * subject has wildcards that cover something denied, so every delivery must ask auth_can_deliver. */
 bool auth_can_subscribe(const struct auth_session *s, struct slice subject, struct slice queue, bool *filtered);
 /* A concrete subject for a filtered sub. */

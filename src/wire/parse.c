@@ -256,10 +256,23 @@ static bool parse_hot(const struct wire_parser *p, struct slice in, struct wire_
 	return true;
 }
 
+/* Field by field: clearing the whole at once becomes a string instruction, whose start costs more than all of this, and from whose
+ * bytes the next loads wait (8 % of the loop at 16 bytes a message). */
+static void op_clear(struct wire_op *op)
+{
+	op->verb = WIRE_VERB_COUNT;
+	op->error = WIRE_ERROR_NONE;
+	op->subject = op->reply = op->queue = op->sid = SLICE_NULL;
+	op->header = op->payload = op->args = SLICE_NULL;
+	op->max = 0;
+	op->header_bytes = op->total_bytes = 0;
+	op->used = 0;
+}
+
 enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_op *op)
 {
 	ASSERT(p->scanned <= in.n);
-	*op = (struct wire_op) { 0 };
+	op_clear(op);
 	enum wire_result hot;
 	if (p->scanned == 0 && parse_hot(p, in, op, &hot)) return hot;
 	const uint8_t *lf = in.n == p->scanned ? NULL : memchr(in.p + p->scanned, '\n', in.n - p->scanned);

@@ -178,14 +178,13 @@ enum conf_verdict {
 	CONF_RUN,    /* load and serve */
 	CONF_TEST,   /* -t: load, say whether it is valid, end */
 	CONF_SIGNAL, /* --signal: see signal_name, signal_target */
-	CONF_PRINT,  /* print `text` to standard output, end with exit_code (help, version) */
-	CONF_REFUSE, /* print `text` to standard error, end with exit_code */
+	CONF_END,    /* print `out` and `err`, end with exit_code (help, version, a wrong command line) */
 };
 struct conf_flag_value; /* private */
 struct conf_command {
 	enum conf_verdict verdict;
 	int exit_code;
-	struct buf text;           /* owned; finished lines */
+	struct buf out, err;       /* owned; finished lines for standard output and standard error */
 	const char *config_file;   /* -c; borrowed of argv; NULL: none */
 	const char *signal_name;   /* "stop", "quit", "term", "reopen", "reload" or "ldm"; static */
 	const char *signal_target; /* behind the "=": a pid, a glob of pids or the path of a pid file; borrowed; NULL: none */

@@ -55,6 +55,7 @@ struct raft_options {
 	size_t recent_bytes_max; /* of entries kept in memory per group for followers close behind. Default 512 KiB */
 	size_t group_bytes_max;  /* proposed and not yet applied, per group: beyond it ERR_FULL. Default 16 MiB */
 	size_t node_bytes_max;   /* the same of all groups together. Default 128 MiB */
+	size_t entry_bytes_max;  /* of one proposal; no more than the log's. Default 16 MiB */
 	size_t chunk_bytes_max;  /* of one frame of entries that is built here. Default 256 KiB */
 	unsigned chunk_window;   /* chunks on the way to one lagging follower. Default 4 */
 	/* S11: entries whose application ended the process before, as the node remembers them (raft_applying). A group that reaches one of
@@ -63,7 +64,7 @@ struct raft_options {
 	unsigned poison_count;
 };
 
-/* All groups of a node: by value in its owner, zeroed before raft_init. The fields are the room's. */
+/* All groups of a node: by value in its owner, zeroed before raft_groups_init. The fields are the room's. */
 struct raft_groups {
 	struct io *io;     /* borrowed */
 	struct log *log;   /* borrowed */
@@ -72,26 +73,31 @@ struct raft_groups {
 	struct raft_options options;
 	struct raft_index_of *poison; /* owned */
 	struct map by_id;             /* struct group */
-	struct list awake, dirty;     /* of groups: those that are ticked; those with completions to deliver */
-	struct list by_peer_down;     /* of struct raft_peer, unordered */
+	struct list all;              /* of groups */
+	struct list awake, dirty;     /* of groups: those that are ticked; those with something to deliver */
+	struct list peers_down;       /* of peers whose link was lost */
+	struct frame_out *out;        /* owned: the frame being built */
+	struct log_entry *entries;    /* owned: an append being built */
+	unsigned entries_cap;
 	struct io_timer timer;
 	struct io_task task;
 	struct raft_index_of applying; /* what is being applied right now; group 0: nothing */
 	size_t in_flight_bytes;
-	unsigned group_count, restore_count, install_count;
-	bool muted, closing;
+	uint64_t refused_said_ms;
+	unsigned group_count, refill_count;
+	bool muted, closing, dead;
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
 
 /* Takes zeroes in `options` as the defaults. */
-void raft_init(struct raft_groups *r, struct io *io, struct log *log, struct diag *diag,
+void raft_groups_init(struct raft_groups *r, struct io *io, struct log *log, struct diag *diag,
 	const struct raft_options *options, const struct raft_links *links);
 /* Stops every group: proposals in flight end with ERR_UNKNOWN_OUTCOME, then closed(arg). Nothing is sent or applied after the call. To
  * be done before log_close. */
-void raft_close(struct raft_groups *r, void (*closed)(void *arg), void *arg);
-/* Frees everything without another callback: after raft_close's, or of a machine that has crashed. */
-void raft_deinit(struct raft_groups *r);
+void raft_groups_close(struct raft_groups *r, void (*closed)(void *arg), void *arg);
+/* Frees everything without another callback: after raft_groups_close's, or of a machine that has crashed. */
+void raft_groups_deinit(struct raft_groups *r);
 
 /* A frame from the authenticated peer `from`, borrowed for the call. Whatever is wrong with it is counted, said (once a while) and
  * answered with nothing: ERR_CORRUPT (not a frame of ours, or damaged), ERR_DENIED (well-formed, but a peer may not say this),

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doubt — a replica that may have forgotten what it once promised (S7): damage on its disk touched a vote, an entry, or its state.
+ *
+ * It presents its log up to the first gap, takes and acknowledges entries, and neither votes nor campaigns nor serves. It is whole
+ * again when a leader has brought it to a commit index that is that leader's own: of an entry of the leader's term, because only
+ * then the leader knows itself what is committed. Then the log records term and leader as this replica's vote. */
+#include "group.h"
+
+void doubt_open(struct group *g, const struct log_group_info *info)
+{
+	if (!info->in_doubt) return;
+	g->in_doubt = true;
+	/* A leader that this replica helped to depose, in a term that it forgot, may not know yet. It must not get the acknowledgements
+	 * that made another leader's entries committed: such a leader has noticed after twice the election timeout. */
+	g->doubt_quiet_until_ms =
+		set_now_ms(g->set) + 2 * (uint64_t)g->set->options.election_ms + 4 * (uint64_t)g->set->options.tick_ms;
+	diag_line(g->set->diag, DIAG_WARN, "raft group=%llu is in doubt: %s", (unsigned long long)g->id,
+		log_group_doubt(g->log));
+}
+
+bool group_may_vote(const struct group *g)
+{
+	if (g->set->muted) return false;
+	return !g->in_doubt || is_off(g, FAULT_bug_s7_doubtful_vote);
+}
+
+bool doubt_refuses_append(struct group *g, const struct frame_append *a)
+{
+	if (!g->in_doubt) return false;
+	if (set_now_ms(g->set) < g->doubt_quiet_until_ms && !is_off(g, FAULT_bug_s7_doubtful_vote)) return true;
+	if (a->term > g->heard_term) g->heard_commit = 0;
+	g->heard_term = u64_max(g->heard_term, a->term);
+	if (a->term == g->heard_term) g->heard_commit = u64_max(g->heard_commit, a->commit);
+	return false;
+}
+
+void doubt_ended(struct group *g, uint64_t term, uint64_t leader)
+{
+	g->ending_doubt = false;
+	g->in_doubt = false;
+	if (g->term == term) g->vote = leader;
+	diag_count(g->set->diag, COUNTER_raft_doubts_ended);
+	diag_line(g->set->diag, DIAG_INFO, "raft group=%llu is whole again, brought up by %llx in term %llu",
+		(unsigned long long)g->id, (unsigned long long)leader, (unsigned long long)term);
+}
+
+void doubt_step(struct group *g)
+{
+	if (!g->in_doubt || g->ending_doubt || g->refill_needed || raft_state(&g->raft) != RAFT_FOLLOWER) return;
+	uint64_t leader = group_leader(g);
+	if (!leader || g->heard_term != g->raft.current_term || g->heard_commit == 0) return;
+	if (g->raft.commit_index < g->heard_commit || g->applied < g->heard_commit) return;
+	if (group_term_at(g, g->heard_commit) != g->heard_term) return;
+	struct write *w = write_new(g, WRITE_DOUBT_END);
+	w->seq = g->heard_term;
+	w->last = leader;
+	g->ending_doubt = true;
+	log_doubt_end(g->log, g->heard_term, leader, &w->req);
+}

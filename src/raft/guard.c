@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* guard — what comes in, between the decoder and libraft. The bytes are well-formed here; this file knows what the replica knows.
+ *
+ * Each message goes through the rows of its kind: refuse what no honest peer says to this replica now, change what the library
+ * would take wrongly (G8-G10), keep back what it must not see yet (G2, G6). Then guard_deliver hands it over. */
+#include "group.h"
+
+/* A peer that was away for long may be this far ahead; further is an attack or damage, and would stall the group for ever. */
+static const uint64_t TERM_JUMP_MAX = 1000000;
+enum { SAY_EVERY_MS = 10000 };
+
+static void alarm(struct group *g, const struct frame *f, const char *what)
+{
+	uint64_t now = set_now_ms(g->set);
+	diag_count(g->set->diag, COUNTER_raft_frames_alarmed);
+	if (now < g->said_at_ms) return;
+	g->said_at_ms = now + SAY_EVERY_MS;
+	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu from=%llx dropped a message that no honest peer sends: %s",
+		(unsigned long long)g->id, (unsigned long long)f->from, what);
+}
+
+/* ---- followers ---- */
+
+struct follower *follower_find(const struct group *g, uint64_t id)
+{
+	LIST_EACH (l, &g->followers) {
+		struct follower *f = CONTAINER_OF(l, struct follower, link);
+		if (f->id == id) return f;
+	}
+	return NULL;
+}
+
+struct follower *follower_get(struct group *g, uint64_t id)
+{
+	struct follower *f = follower_find(g, id);
+	if (f || !group_server(g, id)) return f;
+	f = NEW(struct follower);
+	f->id = id;
+	list_push_back(&g->followers, &f->link);
+	return f;
+}
+
+static void follower_drop(struct follower *f)
+{
+	backfill_stop(f);
+	refill_stop(f);
+	list_remove(&f->link);
+	mem_free(f);
+}
+
+void followers_reset(struct group *g)
+{
+	LIST_EACH_SAFE (l, &g->followers) follower_drop(CONTAINER_OF(l, struct follower, link));
+}
+
+uint64_t guard_quorum(const struct group *g)
+{
+	uint64_t acked[GROUP_MEMBERS_MAX];
+	unsigned voters = 0, others = 0, self = 0;
+	const struct raft_configuration *c = &g->raft.configuration;
+	for (unsigned i = 0; i < c->n && others < COUNT_OF(acked); i++) {
+		if (c->servers[i].role != RAFT_VOTER) continue;
+		voters++;
+		if (c->servers[i].id == g->set->options.self) {
+			self = 1;
+			continue;
+		}
+		const struct follower *f = follower_find(g, c->servers[i].id);
+		unsigned at = others++;
+		uint64_t match = f ? f->match : 0;
+		for (; at > 0 && acked[at - 1] < match; at--) acked[at] = acked[at - 1]; /* highest first */
+		acked[at] = match;
+	}
+	unsigned need = voters / 2 + 1 - self;
+	if (need == 0) return UINT64_MAX;
+	return need <= others ? acked[need - 1] : 0;
+}
+
+/* ---- into the library ---- */
+
+void guard_deliver(struct group *g, struct raft_message *m)
+{
+	port_sends_complete(g, 0); /* so that nothing but the log itself refers to entries that may go now */
+	g->receiving = m;
+	g->recv(&g->io, m);
+	g->receiving = NULL;
+	group_after(g);
+}
+
+static struct raft_message message_of(const struct frame *f, unsigned short type, char address[MEMBER_ADDRESS_BYTES])
+{
+	member_address(f->from, address);
+	return (struct raft_message) { .type = type, .server_id = f->from, .server_address = address };
+}
+
+/* ---- AppendEntries ---- */
+
+static bool append_is_forged(struct group *g, const struct frame *f)
+{
+	const struct frame_append *a = &f->append;
+	if (a->term < g->raft.current_term) return false; /* the library answers with its own term */
+	if (a->term == g->raft.current_term && raft_state(&g->raft) == RAFT_LEADER)
+		return alarm(g, f, "entries of this replica's own term"), true;
+	uint64_t term = group_term_at(g, a->prev_index);
+	if (a->prev_index > 0 && a->prev_index <= g->raft.commit_index && term != 0 && term != a->prev_term)
+		return alarm(g, f, "what is committed here has another term there"), true;
+	return false;
+}
+
+/* First entry of the message that differs from ours; 0: none. */
+static uint64_t append_conflict(const struct group *g, const struct frame_append *a)
+{
+	if (a->prev_index >= g->last) return 0;
+	struct frame_entry_at at = { 0 };
+	struct frame_entry e;
+	for (uint64_t index = a->prev_index + 1; index <= g->last && frame_entry_next(a, &at, &e); index++)
+		if (group_term_at(g, index) != 0 && group_term_at(g, index) != e.term) return index;
+	return 0;
+}
+
+/* G9: entries that are applied here are not shown again: the library would append them at the wrong place or refuse them. Any leader
+ * whose term is not behind ours has everything that is committed, so the message may begin at the applied index instead. */
+static void append_trim(struct group *g, struct frame_append *a)
+{
+	uint64_t applied = raft_last_applied(&g->raft);
+	if (a->prev_index >= applied || is_off(g, FAULT_bug_g9_no_trim)) return;
+	uint64_t drop = u64_min(applied - a->prev_index, a->count);
+	frame_append_skip(
+		a, (uint32_t)drop, applied, g->applied == applied ? g->applied_term : group_term_at(g, applied));
+}
+
+/* G8: the library cannot take back a configuration whose predecessor it has let go. Cut here, and load it anew. */
+static bool append_resets(struct group *g, uint64_t conflict)
+{
+	if (is_off(g, FAULT_bug_g8_no_reset) || list_is_empty(&g->changes)) return false;
+	const struct pending_change *c = CONTAINER_OF(g->changes.prev, struct pending_change, link);
+	if (c->index < conflict) return false;
+	diag_count(g->set->diag, COUNTER_raft_conf_resets);
+	instance_stop(g);
+	log_truncate(g->log, conflict);
+	g->last = conflict - 1;
+	instance_reopen(g);
+	return true;
+}
+
+static bool append_fits_disk(const struct group *g, const struct frame_append *a)
+{
+	struct frame_entry_at at = { 0 };
+	struct frame_entry e;
+	bool holds_commands = false;
+	uint64_t bytes = 0;
+	while (frame_entry_next(a, &at, &e)) {
+		bytes += entry_bytes(e.body.n);
+		holds_commands |= e.kind == ENTRY_COMMAND;
+	}
+	/* The leader has admitted them by what they are; here they pass down to the second mark, lest a full follower never sees what
+	 * would free its space. */
+	return bytes == 0 || log_admit(g->set->log, holds_commands ? LOG_ADMIT_FREES : LOG_ADMIT_RESERVED, bytes) == OK;
+}
+
+static void append_to_library(const struct frame_append *a, struct raft_append_entries *out)
+{
+	*out = (struct raft_append_entries) { a->term, a->prev_index, a->prev_term, a->commit, NULL, a->count };
+	if (a->count == 0) return;
+	struct frame_entry_at at = { 0 };
+	struct frame_entry e;
+	uint8_t *batch = raft_malloc(a->bodies.n ? a->bodies.n : 1);
+	out->entries = raft_calloc(a->count, sizeof *out->entries);
+	ASSERT(batch != NULL && out->entries != NULL);
+	if (a->bodies.n) memcpy(batch, a->bodies.p, a->bodies.n);
+	while (frame_entry_next(a, &at, &e)) {
+		struct raft_entry *to = &out->entries[at.index - 1];
+		*to = (struct raft_entry) { .term = e.term, .type = (unsigned short)e.kind, .batch = batch };
+		to->buf = (struct raft_buffer) { batch + (e.body.p - a->bodies.p), e.body.n };
+	}
+}
+
+static void append_deliver(struct group *g, const struct frame *f)
+{
+	char address[MEMBER_ADDRESS_BYTES];
+	struct raft_message m = message_of(f, RAFT_IO_APPEND_ENTRIES, address);
+	append_to_library(&f->append, &m.append_entries);
+	guard_deliver(g, &m);
+}
+
+static void on_append(struct group *g, struct frame *f)
+{
+	struct frame_append *a = &f->append;
+	if (append_is_forged(g, f) || doubt_refuses_append(g, a)) return;
+	if (a->term < g->raft.current_term) {
+		frame_append_skip(a, a->count, a->prev_index, a->prev_term);
+		append_deliver(g, f);
+		return;
+	}
+	port_sends_complete(g, 0);
+	append_trim(g, a);
+	uint64_t conflict = append_conflict(g, a);
+	if (conflict && conflict <= g->raft.commit_index) {
+		alarm(g, f, "another entry in the place of one that is committed");
+		return;
+	}
+	if (conflict && !g->appending && group_term_at(g, a->prev_index) == a->prev_term && append_resets(g, conflict))
+		return;
+	/* Nothing is cut while the library waits for appends: it tells a written entry from its successor only by term. And what does not
+	 * fit the disk is not taken. Either way the message is a heartbeat, and the leader comes again with the entries. */
+	if ((conflict && g->appending) || !append_fits_disk(g, a)) {
+		diag_count(g->set->diag, COUNTER_raft_appends_stripped);
+		a->count = 0;
+		a->heads = a->bodies = SLICE_NULL;
+	}
+	/* G10: the library takes min(commit, its own last) for committed; right is the last entry that was compared. */
+	if (!is_off(g, FAULT_bug_g10_commit_unclamped)) a->commit = u64_min(a->commit, a->prev_index + a->count);
+	append_deliver(g, f);
+}
+
+/* ---- its answer ---- */
+
+/* True when the library shall see the (perhaps changed) answer. */
+static bool ack_noted(struct group *g, struct follower *p, struct frame_append_result *a)
+{
+	if (a->last_index > p->match || !p->acked) {
+		p->match = u64_max(p->match, a->last_index);
+		p->acked = true;
+		backfill_acked(p, p->match);
+		port_writes_fire(
+			g); /* G6: own appends up to here may be complete now, before the library hears of the ack */
+		group_after(g);
+		if (!g->live || !g->leads) return false;
+	}
+	/* G2: until an entry of this term is on disk here, an ack must not let the library count an older entry as committed. It looks at
+	 * last_stored alone: show the ack just below. */
+	if (is_off(g, FAULT_bug_g2_old_term_commit)) return true;
+	if (g->noop_term == g->raft.current_term && g->raft.last_stored >= g->noop_index) return true;
+	p->held = true;
+	p->held_last = u64_max(p->held_last, a->last_index);
+	if (g->raft.last_stored == 0) return false;
+	a->last_index = u64_min(a->last_index, g->raft.last_stored - 1);
+	return true;
+}
+
+static bool rejection_noted(struct group *g, struct follower *p, const struct frame_append_result *a)
+{
+	p->hint = a->last_index;
+	if (a->rejected <= p->match && p->acked && !is_off(g, FAULT_bug_s7_short_match)) {
+		/* S7: it has forgotten what it acknowledged in this very term. The library would wait for ever, and counts the acks. */
+		diag_line(g->set->diag, DIAG_WARN,
+			"raft group=%llu follower=%llx came back without entries that it had acknowledged (%llu of "
+			"%llu), giving up leadership",
+			(unsigned long long)g->id, (unsigned long long)p->id, (unsigned long long)a->last_index,
+			(unsigned long long)p->match);
+		group_step_down(g);
+		return false;
+	}
+	backfill_rejected(p, a->rejected);
+	return true;
+}
+
+static void on_append_result(struct group *g, struct frame *f)
+{
+	struct frame_append_result *a = &f->append_result;
+	struct follower *p = g->leads ? follower_get(g, f->from) : NULL;
+	if (g->leads && a->term == g->raft.current_term) {
+		if (!p) return; /* no member, or no more */
+		p->wants_refill = a->refill;
+		if (a->rejected == 0 && a->last_index > g->last) {
+			alarm(g, f, "an acknowledgement of entries that do not exist");
+			return;
+		}
+		if (!(a->rejected == 0 ? ack_noted(g, p, a) : rejection_noted(g, p, a))) return;
+		if (p->wants_refill) catchup_start(g, p);
+	}
+	char address[MEMBER_ADDRESS_BYTES];
+	struct raft_message m = message_of(f, RAFT_IO_APPEND_ENTRIES_RESULT, address);
+	m.append_entries_result = (struct raft_append_entries_result) { a->term, a->rejected, a->last_index };
+	guard_deliver(g, &m);
+}
+
+void guard_release(struct group *g)
+{
+	if (!g->leads || g->noop_term != g->raft.current_term || g->raft.last_stored < g->noop_index) return;
+	LIST_EACH_SAFE (l, &g->followers) {
+		struct follower *p = CONTAINER_OF(l, struct follower, link);
+		if (!p->held) continue;
+		char address[MEMBER_ADDRESS_BYTES];
+		struct frame f = { .from = p->id };
+		struct raft_message m = message_of(&f, RAFT_IO_APPEND_ENTRIES_RESULT, address);
+		p->held = false;
+		m.append_entries_result = (struct raft_append_entries_result) { g->raft.current_term, 0, p->held_last };
+		guard_deliver(g, &m);
+		if (!g->live || !g->leads) return;
+	}
+}
+
+/* ---- votes ---- */
+
+static void on_vote(struct group *g, struct frame *f)
+{
+	const struct frame_vote *v = &f->vote;
+	if (!group_may_vote(g)) return;
+	/* G4: whom leadership is transferred to gets no second vote in a term. */
+	bool voted_other = !v->pre_vote && v->term == g->term && g->vote != 0 && g->vote != f->from;
+	if (voted_other && !is_off(g, FAULT_bug_g4_second_vote)) return;
+	if (log_admit(g->set->log, LOG_ADMIT_RESERVED, 4 * KIB) != OK) return;
+	char address[MEMBER_ADDRESS_BYTES];
+	struct raft_message m = message_of(f, RAFT_IO_REQUEST_VOTE, address);
+	uint64_t leader = group_leader(g);
+	m.request_vote = (struct raft_request_vote) {
+		.term = v->term,
+		.candidate_id = f->from,
+		.last_log_index = v->last_index,
+		.last_log_term = v->last_term,
+		/* The library remembers a leader until it hears otherwise; we know that its link is down. */
+		.disrupt_leader = v->disrupt || (leader && set_peer_is_down(g->set, leader)),
+		.pre_vote = v->pre_vote,
+	};
+	guard_deliver(g, &m);
+}
+
+static void on_vote_result(struct group *g, struct frame *f)
+{
+	char address[MEMBER_ADDRESS_BYTES];
+	struct raft_message m = message_of(f, RAFT_IO_REQUEST_VOTE_RESULT, address);
+	m.request_vote_result.term = f->vote_result.term;
+	m.request_vote_result.vote_granted = f->vote_result.granted;
+	m.request_vote_result.pre_vote = TO_RAFT_TRIBOOL(f->vote_result.pre_vote);
+	guard_deliver(g, &m);
+}
+
+static void on_timeout_now(struct group *g, struct frame *f)
+{
+	if (!group_may_vote(g)) return;
+	if (g->appending && !is_off(g, FAULT_bug_g5_busy_candidate)) return; /* G5 */
+	if (log_admit(g->set->log, LOG_ADMIT_RESERVED, 4 * KIB) != OK) return;
+	char address[MEMBER_ADDRESS_BYTES];
+	struct raft_message m = message_of(f, RAFT_IO_TIMEOUT_NOW, address);
+	m.timeout_now =
+		(struct raft_timeout_now) { f->timeout_now.term, f->timeout_now.last_index, f->timeout_now.last_term };
+	guard_deliver(g, &m);
+}
+
+static void on_sleep(struct group *g, struct frame *f) { group_slept(g, &f->sleep, f->from); }
+
+static void on_install_answer(struct group *g, struct frame *f)
+{
+	struct follower *p = g->leads && f->term == g->raft.current_term ? follower_find(g, f->from) : NULL;
+	if (p) refill_answer(p, &f->install_answer);
+}
+
+static void on_install(struct group *g, struct frame *f) { install_frame(g, f); }
+
+/* ---- dispatch ---- */
+
+static const struct {
+	void (*handle)(struct group *g, struct frame *f);
+	bool without_library; /* also while the instance is closed */
+	bool wakes;
+} handlers[FRAME_KIND_END] = {
+	[FRAME_APPEND] = { on_append, false, true },
+	[FRAME_APPEND_RESULT] = { on_append_result, false, true },
+	[FRAME_VOTE] = { on_vote, false, true },
+	[FRAME_VOTE_RESULT] = { on_vote_result, false, true },
+	[FRAME_TIMEOUT_NOW] = { on_timeout_now, false, true },
+	[FRAME_SLEEP] = { on_sleep, false, false },
+	[FRAME_INSTALL_BEGIN] = { on_install, true, true },
+	[FRAME_INSTALL_CHUNK] = { on_install, true, true },
+	[FRAME_INSTALL_COMMIT] = { on_install, true, true },
+	[FRAME_INSTALL_ANSWER] = { on_install_answer, false, true },
+};
+
+/* The late answer to the last heartbeat before sleep tells nothing new. */
+static bool is_late_answer(const struct group *g, const struct frame *f)
+{
+	const struct frame_append_result *a = &f->append_result;
+	return g->asleep && f->kind == FRAME_APPEND_RESULT && a->rejected == 0 && a->term == g->raft.current_term &&
+	       a->last_index >= g->last;
+}
+
+void guard_frame(struct group *g, struct frame *f)
+{
+	if (!g->live && !handlers[f->kind].without_library) return;
+	if (g->live && f->term > g->raft.current_term + TERM_JUMP_MAX) {
+		alarm(g, f, "a term far from ours");
+		return;
+	}
+	if (is_late_answer(g, f)) return;
+	if (handlers[f->kind].wakes) group_wake(g);
+	handlers[f->kind].handle(g, f);
+}

@@ -58,7 +58,7 @@ struct clients {
 	struct list open; /* of client.link, oldest first */
 	struct map by_id;
 	uint64_t count, id_last;
-	struct client_stats stats;
+	struct client_stats stats; /* its traffic is of ended sessions alone: clients_stats adds the others */
 	struct list closed; /* of client_closed.link, newest first */
 	uint64_t closed_count;
 	/* private */
@@ -84,6 +84,8 @@ bool clients_close_one(struct clients *s, enum close_reason why);
 /* Ends all. They are gone when their conns have closed. */
 void clients_close_all(struct clients *s, enum close_reason why);
 struct client *clients_find(const struct clients *s, uint64_t id);
+/* The figures of all sessions, ended and open. Walks the open ones. */
+struct client_stats clients_stats(const struct clients *s);
 
 /* ---- one session; others may read it, only this room changes it ---- */
 

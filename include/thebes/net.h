@@ -81,9 +81,11 @@ struct conn {
 	size_t in_cap, in_count;
 	size_t in_want;                    /* bytes of the unfinished operation, when the owner knows; 0 otherwise */
 	struct chunk *out_head, *out_tail; /* owned: output that io has not seen */
+	uint8_t *out_at, *out_end;         /* in out_tail: where the next byte goes, and where the room ends */
 	struct chunk *flying;              /* owned: output that io has borrowed */
 	size_t flying_bytes;               /* in flying */
 	size_t out_bytes;                  /* in out_head.. */
+	size_t out_check_bytes; /* when so many wait there is something to do: get on the dirty list, or write before the turn ends */
 	struct list link_by_net, link_by_dirty, link_by_blocked, link_by_starved;
 	uint64_t blocked_deadline_ns, starved_deadline_ns;
 	struct io_timer stall; /* ends CONN_PAUSE_STALL */
@@ -99,8 +101,19 @@ void conn_set_ledger(struct conn *c, struct ledger *parent);
 /* Output: reserve n contiguous bytes (at most CONN_RESERVE_MAX), fill, commit how many were used. The conn must be open. Nothing
  * else may be written between the two. */
 enum { CONN_RESERVE_MAX = 60 * 1024 };
-uint8_t *conn_reserve(struct conn *c, size_t n) __attribute__((returns_nonnull));
-void conn_commit(struct conn *c, size_t n);
+uint8_t *conn_reserve_slow(struct conn *c, size_t n) __attribute__((returns_nonnull));
+void conn_commit_slow(struct conn *c);
+/* Inline: once per message and receiver. */
+static inline uint8_t *conn_reserve(struct conn *c, size_t n)
+{
+	return (size_t)(c->out_end - c->out_at) >= n ? c->out_at : conn_reserve_slow(c, n);
+}
+static inline void conn_commit(struct conn *c, size_t n)
+{
+	c->out_at += n;
+	c->out_bytes += n;
+	if (c->out_bytes >= c->out_check_bytes) conn_commit_slow(c);
+}
 /* Copies any number of bytes. Does nothing when the conn is not open. */
 void conn_write(struct conn *c, struct slice s);
 /* Bytes that the kernel has not taken. conn_pending_bytes_max is a cheap upper bound. */

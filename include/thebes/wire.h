@@ -76,6 +76,9 @@ struct wire_op {
 	struct slice subject, reply, queue,
 		sid;                  /* empty where absent; no letter of them is checked (subject_check does that) */
 	struct slice header, payload; /* header: the whole block with its blank line, as it came */
+	/* WIRE_OP of a message in plain form: all from its first size to its last CRLF, fit to end another message as it stands. Empty
+	 * when the message came in another form: then it is made of header and payload. */
+	struct slice tail;
 	struct slice args;            /* CONNECT, INFO: the JSON; -ERR: the text */
 	uint64_t max;                 /* UNSUB: 0 = now */
 	uint32_t header_bytes, total_bytes; /* of the body: header, header and payload together */
@@ -107,12 +110,13 @@ must_check bool wire_body(struct wire_op *op, struct slice body);
 struct wire_msg {
 	struct slice subject, sid, reply; /* sid: only for MSG/HMSG; reply: empty for none */
 	struct slice header, payload;     /* header.n > 0 makes it HMSG or HPUB */
+	struct slice tail;                /* wire_op.tail of the same header and payload, or empty: _encode copies it as it is */
 };
 /* Upper bound of wire_msg_line and wire_pub_line; add header.n + payload.n + 2 for the _encode forms. */
 static inline size_t wire_line_bytes_max(const struct wire_msg *m) { return m->subject.n + m->sid.n + m->reply.n + 32; }
 static inline size_t wire_encode_bytes_max(const struct wire_msg *m)
 {
-	return wire_line_bytes_max(m) + m->header.n + m->payload.n + 2;
+	return wire_line_bytes_max(m) + (m->tail.n ? m->tail.n : m->header.n + m->payload.n + 2);
 }
 /* Writes `MSG subject sid [reply] n\r\n` (HMSG with a header) for a body that is sent separately; returns the bytes written. */
 size_t wire_msg_line(uint8_t *to, const struct wire_msg *m);

@@ -73,6 +73,10 @@ static void client_leave(struct client *c, enum close_reason why)
 	ASSERT(c->state != CLIENT_CLOSED && why != CLOSE_NONE);
 	c->state = CLIENT_CLOSED;
 	c->reason = why;
+	c->room->stats.in_msgs += c->in_msgs;
+	c->room->stats.in_bytes += c->in_bytes;
+	c->room->stats.out_msgs += c->out_msgs;
+	c->room->stats.out_bytes += c->out_bytes;
 	client_line(c, DIAG_DEBUG, "Client connection closed: %s", close_reason_text(why));
 	clients_remember(c->room, c);
 	io_timer_stop(c->room->io, &c->timer);

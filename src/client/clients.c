@@ -37,6 +37,19 @@ void clients_deinit(struct clients *s)
 
 struct client *clients_find(const struct clients *s, uint64_t id) { return map_get(&s->by_id, map_key_u64(&id)); }
 
+struct client_stats clients_stats(const struct clients *s)
+{
+	struct client_stats sum = s->stats;
+	LIST_EACH (at, &s->open) {
+		const struct client *c = CONTAINER_OF(at, struct client, link);
+		sum.in_msgs += c->in_msgs;
+		sum.in_bytes += c->in_bytes;
+		sum.out_msgs += c->out_msgs;
+		sum.out_bytes += c->out_bytes;
+	}
+	return sum;
+}
+
 bool clients_close_one(struct clients *s, enum close_reason why)
 {
 	struct list *link = list_first(&s->open);

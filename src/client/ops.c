@@ -97,12 +97,11 @@ static void client_rest(struct client *c)
 	conn_stall(&c->conn, MILLIS(2) + io_random_u64(c->room->io) % MILLIS(3));
 }
 
-static void client_publish(struct client *c, const struct wire_op *op, struct slice header)
+/* `tail` is empty when the header is not the one that came. */
+static void client_publish(struct client *c, const struct wire_op *op, struct slice header, struct slice tail)
 {
 	c->in_msgs++;
 	c->in_bytes += op->total_bytes;
-	c->room->stats.in_msgs++;
-	c->room->stats.in_bytes += op->total_bytes;
 	if (c->connect.pedantic && !subject_is_literal(op->subject))
 		client_error(c, WIRE_ERROR_PUBLISH_SUBJECT, SLICE_NULL, SLICE_NULL);
 	if (!auth_can_publish(&c->session, op->subject, c->room->now_ns)) {
@@ -121,6 +120,7 @@ static void client_publish(struct client *c, const struct wire_op *op, struct sl
 		.reply = op->reply,
 		.header = header,
 		.payload = op->payload,
+		.tail = tail,
 		.from = &c->sink,
 		.account = c->session.account,
 	};
@@ -130,7 +130,7 @@ static void client_publish(struct client *c, const struct wire_op *op, struct sl
 	if (c->room->stall_wanted) client_rest(c);
 }
 
-static void client_op_pub(struct client *c, const struct wire_op *op) { client_publish(c, op, SLICE_NULL); }
+static void client_op_pub(struct client *c, const struct wire_op *op) { client_publish(c, op, SLICE_NULL, op->tail); }
 
 static void client_op_hpub(struct client *c, const struct wire_op *op)
 {
@@ -138,12 +138,13 @@ static void client_op_hpub(struct client *c, const struct wire_op *op)
 		client_error(c, WIRE_ERROR_HEADERS, SLICE_NULL, SLICE_NULL);
 		return;
 	}
-	struct slice header = op->header;
+	struct slice header = op->header, tail = op->tail;
 	if (header_has_owned(header, HEADER_EDGE_PUBLISH)) {
 		uint8_t *to = (buf_clear(&c->room->header), buf_reserve(&c->room->header, header.n));
 		header = slice_of(to, header_strip(to, header, HEADER_EDGE_PUBLISH));
+		tail = SLICE_NULL;
 	}
-	client_publish(c, op, header);
+	client_publish(c, op, header, tail);
 }
 
 /* ---- SUB, UNSUB ---- */

@@ -106,17 +106,17 @@ static bool client_deliver(struct sink *k, struct sub *s, const struct msg *m)
 		.subject = m->subject,
 		.sid = client_sub_sid(cs),
 		.reply = m->reply,
-		.header = c->connect.headers ? m->header : SLICE_NULL,
+		.header = m->header,
 		.payload = m->payload,
+		.tail = m->tail,
 	};
+	if (!c->connect.headers && out.header.n) out.header = out.tail = SLICE_NULL;
 	size_t bytes = out.header.n + out.payload.n;
 	if (conn_pending_bytes_max(&c->conn) + bytes > c->room->options.max_pending_bytes / 2 &&
 		!client_has_room(c, bytes))
 		return false;
 	c->out_msgs++;
 	c->out_bytes += bytes;
-	c->room->stats.out_msgs++;
-	c->room->stats.out_bytes += bytes;
 	if (out.reply.n && auth_tracks_replies(&c->session)) auth_note_reply(&c->session, out.reply, c->room->now_ns);
 	client_send(c, &out);
 	if (diag_is_on(c->room->diag, DIAG_TRACE)) client_trace_out(c, &out);

@@ -73,22 +73,22 @@ static uint64_t varz_sub_count(const struct clients *s)
 
 static void varz_traffic(json_t *o, const struct clients *s)
 {
-	const struct client_stats *t = &s->stats;
+	struct client_stats t = clients_stats(s);
 	put_u64(o, "connections", s->count);
-	put_u64(o, "total_connections", t->total_connections);
+	put_u64(o, "total_connections", t.total_connections);
 	put_i64(o, "routes", 0);
 	put_i64(o, "remotes", 0);
 	put_i64(o, "leafnodes", 0);
-	put_u64(o, "in_msgs", t->in_msgs);
-	put_u64(o, "out_msgs", t->out_msgs);
-	put_u64(o, "in_bytes", t->in_bytes);
-	put_u64(o, "out_bytes", t->out_bytes);
-	put_u64(o, "slow_consumers", t->slow_consumers);
-	put_u64(o, "stale_connections", t->stale);
-	put_u64(o, "stalled_clients", t->stalls);
+	put_u64(o, "in_msgs", t.in_msgs);
+	put_u64(o, "out_msgs", t.out_msgs);
+	put_u64(o, "in_bytes", t.in_bytes);
+	put_u64(o, "out_bytes", t.out_bytes);
+	put_u64(o, "slow_consumers", t.slow_consumers);
+	put_u64(o, "stale_connections", t.stale);
+	put_u64(o, "stalled_clients", t.stalls);
 	put_u64(o, "subscriptions", varz_sub_count(s));
 	json_t *slow = json_object();
-	put_u64(slow, "clients", t->slow_consumers);
+	put_u64(slow, "clients", t.slow_consumers);
 	put_i64(slow, "routes", 0);
 	put_i64(slow, "gateways", 0);
 	put_i64(slow, "leafs", 0);

@@ -51,8 +51,10 @@ static void conn_drop_input(struct conn *c)
 static void conn_drop_output(struct conn *c)
 {
 	ledger_release(&c->ledger, chunk_free_all(c->net, c->out_head));
-	c->out_head = c->out_tail = NULL;
-	c->out_bytes = 0;
+	c->out_head = NULL;
+	c->out_tail = NULL;
+	c->out_at = c->out_end = NULL;
+	c->out_bytes = c->out_check_bytes = 0;
 }
 
 static void conn_land(struct conn *c)
@@ -252,45 +254,55 @@ static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 
 /* ---- output ---- */
 
-/* The tail with room for n bytes; `wish` is how many are known to come. */
-static struct chunk *conn_tail(struct conn *c, size_t n, size_t wish)
+/* What was committed since shows in the chunk only now. */
+static void conn_seal_tail(struct conn *c)
+{
+	if (c->out_tail) c->out_tail->count = (uint32_t)(c->out_at - c->out_tail->data);
+}
+
+static void conn_set_tail(struct conn *c, struct chunk *t)
+{
+	c->out_tail = t;
+	c->out_at = t ? t->data + t->count : NULL;
+	c->out_end = t ? t->data + t->cap : NULL;
+}
+
+/* A fresh tail; `wish` is how many bytes are known to come. */
+static void conn_grow(struct conn *c, size_t wish)
 {
 	struct chunk *t = c->out_tail;
-	if (t && t->cap - t->count >= n) return t;
 	struct chunk *fresh = chunk_new(c->net, wish, !t && !c->chatty);
 	ledger_force(&c->ledger, chunk_bytes(fresh));
+	conn_seal_tail(c);
 	if (t)
 		t->next = fresh;
 	else
 		c->out_head = fresh;
-	c->out_tail = fresh;
-	return fresh;
+	conn_set_tail(c, fresh);
 }
 
-uint8_t *conn_reserve(struct conn *c, size_t n)
+uint8_t *conn_reserve_slow(struct conn *c, size_t n)
 {
 	ASSERT(c->state == CONN_OPEN && n <= CONN_RESERVE_MAX);
-	struct chunk *t = conn_tail(c, n, n);
-	return t->data + t->count;
+	if ((size_t)(c->out_end - c->out_at) < n || !c->out_tail) conn_grow(c, n);
+	return c->out_at;
 }
 
-void conn_commit(struct conn *c, size_t n)
+void conn_commit_slow(struct conn *c)
 {
-	struct chunk *t = c->out_tail;
-	ASSERT(t && n <= t->cap - t->count);
-	t->count += (uint32_t)n;
-	c->out_bytes += n;
+	ASSERT(c->out_tail && c->out_at <= c->out_end);
 	if (!list_is_linked(&c->link_by_dirty)) list_push_back(&c->net->dirty, &c->link_by_dirty);
-	if (c->out_bytes >= CONN_FLUSH_BYTES && !c->writing) conn_flush(c);
+	c->out_check_bytes = c->writing ? SIZE_MAX : CONN_FLUSH_BYTES;
+	if (c->out_bytes >= c->out_check_bytes) conn_flush(c);
 }
 
 void conn_write(struct conn *c, struct slice s)
 {
 	if (c->state != CONN_OPEN) return;
 	while (s.n) {
-		struct chunk *t = conn_tail(c, 1, s.n);
-		size_t n = size_min(s.n, t->cap - t->count);
-		memcpy(t->data + t->count, s.p, n);
+		if (c->out_at == c->out_end) conn_grow(c, s.n);
+		size_t n = size_min(s.n, (size_t)(c->out_end - c->out_at));
+		memcpy(c->out_at, s.p, n);
 		conn_commit(c, n);
 		s = slice_from(s, n);
 	}
@@ -308,6 +320,7 @@ static enum io_write conn_write_once(struct conn *c)
 	unsigned count = 0;
 	size_t bytes = 0;
 	struct chunk *last = NULL;
+	conn_seal_tail(c);
 	for (struct chunk *at = c->out_head; at && count < IO_WRITE_SLICES_MAX; at = at->next) {
 		v[count++] = slice_of(at->data, at->count);
 		bytes += at->count;
@@ -317,8 +330,9 @@ static enum io_write conn_write_once(struct conn *c)
 	c->flying_bytes = bytes;
 	c->out_head = last->next;
 	last->next = NULL;
-	if (!c->out_head) c->out_tail = NULL;
+	if (!c->out_head) conn_set_tail(c, NULL);
 	c->out_bytes -= bytes;
+	c->out_check_bytes = c->out_bytes + 1;
 	c->chatty = bytes > CHUNK_SMALL_BYTES;
 	diag_count(c->net->diag, COUNTER_conn_writes);
 	return io_stream_write(c->stream, v, count);

@@ -63,6 +63,14 @@ static uint8_t *put_sizes(uint8_t *to, const struct wire_msg *m)
 	return to;
 }
 
+static uint8_t *put_head(uint8_t *to, const struct wire_msg *m)
+{
+	if (m->header.n) *to++ = 'H';
+	memcpy(to, "MSG ", 4);
+	to = put_word(put_word(to + 4, m->subject), m->sid);
+	return m->reply.n ? put_word(to, m->reply) : to;
+}
+
 static size_t put_body(uint8_t *to, const struct wire_msg *m)
 {
 	uint8_t *p = put(put(to, m->header), m->payload);
@@ -71,18 +79,11 @@ static size_t put_body(uint8_t *to, const struct wire_msg *m)
 	return (size_t)(p - to);
 }
 
-size_t wire_msg_line(uint8_t *to, const struct wire_msg *m)
-{
-	uint8_t *p = to;
-	if (m->header.n) *p++ = 'H';
-	memcpy(p, "MSG ", 4);
-	p = put_word(put_word(p + 4, m->subject), m->sid);
-	if (m->reply.n) p = put_word(p, m->reply);
-	return (size_t)(put_sizes(p, m) - to);
-}
+size_t wire_msg_line(uint8_t *to, const struct wire_msg *m) { return (size_t)(put_sizes(put_head(to, m), m) - to); }
 
 size_t wire_msg_encode(uint8_t *to, const struct wire_msg *m)
 {
+	if (m->tail.n) return (size_t)(put(put_head(to, m), m->tail) - to);
 	size_t n = wire_msg_line(to, m);
 	return n + put_body(to + n, m);
 }

@@ -224,35 +224,56 @@ static enum wire_result body_parse(const struct wire_parser *p, struct slice in,
 	return WIRE_OP;
 }
 
-/* The verbs with a body, by their first four letters in lower case; WIRE_VERB_COUNT when it is none of them. */
-static enum wire_verb hot_verb(const uint8_t *p)
+/* The verbs with a body, by their first four letters in lower case. Words before the sizes: verb, subject, and sid or not; then maybe a
+ * reply. */
+static const struct hot_row {
+	char letters[4];
+	uint8_t verb, verb_bytes, fixed, sizes;
+} hot_rows[] = {
+	{ { 'p', 'u', 'b', ' ' }, WIRE_PUB, 3, 2, 1 },
+	{ { 'm', 's', 'g', ' ' }, WIRE_MSG, 3, 3, 1 },
+	{ { 'h', 'p', 'u', 'b' }, WIRE_HPUB, 4, 2, 2 },
+	{ { 'h', 'm', 's', 'g' }, WIRE_HMSG, 4, 3, 2 },
+};
+
+static const struct hot_row *hot_row_find(const struct wire_parser *p, const uint8_t *letters)
 {
-	static const struct {
-		char letters[4];
-		uint8_t verb;
-	} hot[] = { { { 'p', 'u', 'b', ' ' }, WIRE_PUB }, { { 'm', 's', 'g', ' ' }, WIRE_MSG },
-		{ { 'h', 'p', 'u', 'b' }, WIRE_HPUB }, { { 'h', 'm', 's', 'g' }, WIRE_HMSG } };
-	uint32_t got = le32_get(p) | 0x20202020U;
-	for (size_t i = 0; i < COUNT_OF(hot); i++)
-		if (got == le32_get(hot[i].letters)) return hot[i].verb;
-	return WIRE_VERB_COUNT;
+	uint32_t got = le32_get(letters) | 0x20202020U;
+	for (size_t i = 0; i < COUNT_OF(hot_rows); i++)
+		if (got == le32_get(hot_rows[i].letters))
+			return p->verbs & WIRE_BIT(hot_rows[i].verb) ? &hot_rows[i] : NULL;
+	return NULL;
 }
+
+static inline struct slice hot_word(struct slice in, const uint32_t *end, unsigned at)
+{
+	return slice_of(in.p + end[at - 1] + 1, end[at] - end[at - 1] - 1);
+}
+
+/* As size_parse, without leading zeros: what is passed on is what we would print. */
+static inline bool hot_size(struct slice s, uint32_t *out) { return (s.p[0] != '0' || s.n == 1) && size_parse(s, out); }
 
 /* A message whose line is plain. False: the general way decides, also about what is wrong with it. */
 static bool parse_hot(const struct wire_parser *p, struct slice in, struct wire_op *op, enum wire_result *result)
 {
 	uint32_t end[SPLIT_WORDS_MAX];
-	if (in.n < 16) return false;
-	enum wire_verb verb = hot_verb(in.p);
-	if (verb == WIRE_VERB_COUNT || !(p->verbs & WIRE_BIT(verb))) return false;
-	unsigned words = line_split_fast(in, end);
-	if (words < 2 || end[0] != verbs[verb].n || end[words - 1] - end[0] - 1 > p->control_line_max) return false;
-	struct slice v[SPLIT_WORDS_MAX];
-	for (unsigned i = 1; i < words; i++) v[i - 1] = slice_of(in.p + end[i - 1] + 1, end[i] - end[i - 1] - 1);
-	op->verb = verb;
-	op->used = (size_t)end[words - 1] + 2;
-	enum wire_error e = verbs[verb].take_args(v, words - 1, op);
-	*result = e == WIRE_ERROR_NONE ? body_parse(p, in, op) : fail(op, e);
+	const struct hot_row *row = in.n < 16 ? NULL : hot_row_find(p, in.p);
+	if (!row) return false;
+	unsigned words = line_split_fast(in, end), plain = row->fixed + row->sizes, last = words - 1;
+	if ((words != plain && words != plain + 1) || end[0] != row->verb_bytes) return false;
+	if (end[last] - end[0] - 1 > p->control_line_max) return false;
+	if (!hot_size(hot_word(in, end, last), &op->total_bytes)) return false;
+	if (row->sizes == 2 &&
+		(!hot_size(hot_word(in, end, last - 1), &op->header_bytes) || op->header_bytes > op->total_bytes))
+		return false;
+	op->verb = row->verb;
+	op->subject = hot_word(in, end, 1);
+	if (row->fixed == 3) op->sid = hot_word(in, end, 2);
+	if (words > plain) op->reply = hot_word(in, end, row->fixed);
+	op->used = (size_t)end[last] + 2;
+	*result = body_parse(p, in, op);
+	size_t sizes_at = (size_t)end[last - row->sizes] + 1;
+	if (*result == WIRE_OP) op->tail = slice_of(in.p + sizes_at, op->used - sizes_at);
 	return true;
 }
 
@@ -263,7 +284,7 @@ static void op_clear(struct wire_op *op)
 	op->verb = WIRE_VERB_COUNT;
 	op->error = WIRE_ERROR_NONE;
 	op->subject = op->reply = op->queue = op->sid = SLICE_NULL;
-	op->header = op->payload = op->args = SLICE_NULL;
+	op->header = op->payload = op->tail = op->args = SLICE_NULL;
 	op->max = 0;
 	op->header_bytes = op->total_bytes = 0;
 	op->used = 0;
@@ -275,6 +296,7 @@ enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_
 	op_clear(op);
 	enum wire_result hot;
 	if (p->scanned == 0 && parse_hot(p, in, op, &hot)) return hot;
+	op->header_bytes = op->total_bytes = 0; /* the short way may have begun */
 	const uint8_t *lf = in.n == p->scanned ? NULL : memchr(in.p + p->scanned, '\n', in.n - p->scanned);
 	if (!lf) return line_incomplete(p, in, op);
 	p->scanned = 0;

@@ -22,8 +22,10 @@
 struct consumers; /* all of one stream */
 struct consumer;
 
-/* Attaches to a stream that was just opened (stream_consumers_set): restores what its state store held. */
-struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream *s, struct account *account);
+/* Attaches to a stream that was just opened (stream_consumers_set): restores what its state store held. wake(arg): something is to be done at
+ * the end of this turn (consumers_turn_end). */
+struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream *s, struct account *account,
+	void (*wake)(void *arg), void *wake_arg);
 /* Answers waiting requests (409 Consumer Deleted when the stream is gone for good, else 409 Server Shutdown). Then consumers_free once the
  * stream is closed. */
 void consumers_stop(struct consumers *c, bool gone);

@@ -78,6 +78,8 @@ struct stream_options {
 	unsigned make_member_count;
 	int64_t created_ns;
 	void *user; /* whose stream it is: station's */
+	/* Called once the stream exists and before anything is restored or applied: the place for stream_consumers_set. May be NULL. */
+	void (*attach)(void *user, struct stream *s);
 };
 /* Opens the stream over its group, made before (group_make) or found at start: reads its applied state (blocking: before the loop runs
  * or with nothing stored yet) and lets the group apply the rest. config is copied; it is what the catalogue says: when the group's own
@@ -144,6 +146,9 @@ uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied);
 struct slice stream_ahead_last_msg_id(const struct stream *s); /* borrowed for the call */
 
+/* Answers when everything proposed before is applied: so that what is shown next is what was acknowledged. */
+void stream_sync(struct stream *s, struct stream_req *r);
+
 /* Puts the open batch of every stream that has one into its group: at the end of the turn, before log_turn_end. */
 void stream_turn_end(struct stream *s);
 
@@ -185,6 +190,8 @@ struct stream_read {
 };
 void stream_read_start(struct stream *s, struct stream_read *r);
 void stream_read_release(struct stream_read *r);
+/* Forgets a read that was started: no done follows. */
+void stream_read_cancel(struct stream_read *r);
 /* The same at once when everything needed is in memory: ERR_AGAIN otherwise (then use stream_read_start). */
 must_check enum err stream_read_now(struct stream *s, struct stream_read *r);
 
@@ -192,6 +199,7 @@ must_check enum err stream_read_now(struct stream *s, struct stream_read *r);
 
 /* The consumer room's part of the machine. All are called while applying, capturing or restoring, on every replica. */
 struct stream_consumer_ops {
+	void (*reset)(void *arg); /* forget everything: a restore follows */
 	void (*apply)(void *arg, uint64_t index, int64_t time_ns, struct slice body);
 	/* A message became live or dead. `subject` borrowed. */
 	void (*stored)(void *arg, uint64_t seq, struct slice subject);
@@ -200,6 +208,7 @@ struct stream_consumer_ops {
 	/* interest retention: does any consumer still want it? */
 	bool (*is_wanted)(void *arg, uint64_t seq, struct slice subject);
 	void (*capture)(void *arg, struct state_batch *batch, bool all); /* keys begin with 'k' */
+	void (*settled)(void *arg);                                      /* the last capture is durable */
 	void (*restored)(void *arg, struct slice key, struct slice value);
 	void (*lead)(void *arg, bool leading);
 	uint64_t (*hash)(void *arg);

@@ -71,6 +71,14 @@ static void stations_check_closed(struct stations *t)
 
 static void stream_applied(void *arg) { station_mark_dirty(arg); }
 
+static void attach(void *user, struct stream *stream)
+{
+	struct station *s = user;
+	struct stations *t = s->stations;
+	stream_on_applied(stream, stream_applied, s);
+	s->consumers = consumers_open(t->io, t->diag, stream, s->account, stream_applied, s);
+}
+
 enum err stations_add(struct stations *t, const struct meta_stream *row, bool make)
 {
 	struct stream_config config;
@@ -92,7 +100,8 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		.groups = t->groups,
 		.group = row->group,
 		.created_ns = row->created_ns,
-		.user = s };
+		.user = s,
+		.attach = attach };
 	if (make) {
 		o.make_members = &self;
 		o.make_member_count = 1;
@@ -106,8 +115,6 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		station_free(s);
 		return e;
 	}
-	stream_on_applied(s->stream, stream_applied, s);
-	s->consumers = consumers_open(t->io, t->diag, s->stream, account);
 	subscribe(s);
 	void *old = map_put(&t->by_name, s);
 	ASSERT(old == NULL);

@@ -131,6 +131,7 @@ static void forget_first(void *array, size_t size, size_t *count, size_t *captur
 
 void machine_settled(struct machine *m)
 {
+	if (m->consumers) m->consumers->settled(m->consumers_arg);
 	if (m->config_captured) m->config_dirty = m->config_captured = false;
 	if (m->seqs.freed_captured)
 		forget_first(m->seqs.freed, sizeof *m->seqs.freed, &m->seqs.freed_count, &m->seqs.freed_captured);
@@ -197,18 +198,6 @@ static enum err restore_id(struct machine *m, uint64_t seq, struct slice v)
 	return OK;
 }
 
-static void restore_consumer(struct machine *m, struct slice key, struct slice value)
-{
-	if (m->consumers) {
-		m->consumers->restored(m->consumers_arg, key, value);
-		return;
-	}
-	buf_append_le32(&m->consumers_restored, (uint32_t)key.n);
-	buf_append_le32(&m->consumers_restored, (uint32_t)value.n);
-	buf_append_slice(&m->consumers_restored, key);
-	buf_append_slice(&m->consumers_restored, value);
-}
-
 enum err machine_restore(struct machine *m, struct slice key, struct slice value)
 {
 	if (key.n == 0) return ERR_CORRUPT;
@@ -219,7 +208,9 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 			&(struct machine_event) { 0 });
 	case 'd': return key.n == 9 ? restore_id(m, key_number(key), value) : ERR_CORRUPT;
 	case 'h': return restore_header(m, value);
-	case 'k': restore_consumer(m, key, value); return OK;
+	case 'k':
+		if (m->consumers) m->consumers->restored(m->consumers_arg, key, value);
+		return OK;
 	case 's':
 		return key.n == 9 && key_number(key) < UINT32_MAX ? restore_subject(m, (uint32_t)key_number(key), value)
 								  : ERR_CORRUPT;

@@ -21,7 +21,6 @@ void machine_deinit(struct machine *m)
 	subjects_deinit(&m->subjects);
 	msg_ids_deinit(&m->ids);
 	buf_deinit(&m->last_msg_id);
-	buf_deinit(&m->consumers_restored);
 }
 
 static uint64_t mix(uint64_t h, uint64_t v)

@@ -104,8 +104,6 @@ struct machine {
 	uint64_t index;                              /* applied */
 	const struct stream_consumer_ops *consumers; /* NULL until set */
 	void *consumers_arg;
-	/* restored 'k' values wait here when the consumer room is not attached yet: key n u32 | value n u32 | key | value */
-	struct buf consumers_restored;
 };
 void machine_init(struct machine *m, const struct stream_config *config, uint64_t seed);
 void machine_deinit(struct machine *m);

@@ -354,16 +354,28 @@ void read_first_time(struct stream *s)
 	}
 }
 
+/* The log or the task still holds the work: it is freed when that comes back. */
+static void orphan(struct stream_read *r)
+{
+	struct read_work *w = r->work;
+	w->stream = NULL;
+	r->work = NULL;
+	mem_free(r->msgs);
+	r->msgs = NULL;
+	r->count = 0;
+}
+
+void stream_read_cancel(struct stream_read *r)
+{
+	list_remove(&r->link);
+	orphan(r);
+}
+
 void read_cancel_all(struct stream *s, enum err why)
 {
 	for (struct list *node; (node = list_pop_front(&s->reads)) != NULL;) {
 		struct stream_read *r = CONTAINER_OF(node, struct stream_read, link);
-		struct read_work *w = r->work;
-		w->stream = NULL; /* the log or the task still holds it: freed when that comes back */
-		r->work = NULL;
-		mem_free(r->msgs);
-		r->msgs = NULL;
-		r->count = 0;
+		orphan(r);
 		r->result = why;
 		r->done(r);
 	}

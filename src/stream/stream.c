@@ -19,6 +19,7 @@ static enum err on_restore(void *owner, struct state *state, uint64_t group, uin
 	struct stream *s = owner;
 	const struct stream_consumer_ops *consumers = s->machine.consumers;
 	void *arg = s->machine.consumers_arg;
+	if (consumers) consumers->reset(arg);
 	machine_deinit(&s->machine);
 	machine_init(&s->machine, &s->wanted, io_random_u64(s->options.io));
 	s->machine.consumers = consumers;
@@ -192,6 +193,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	retain_init(s);
 	read_init(s);
 	*out = s;
+	if (o->attach) o->attach(o->user, s);
 	enum err e;
 	if (o->make_members) {
 		e = group_make(
@@ -244,12 +246,6 @@ void stream_consumers_set(struct stream *s, const struct stream_consumer_ops *op
 {
 	s->machine.consumers = ops;
 	s->machine.consumers_arg = arg;
-	for (struct slice in = buf_slice(&s->machine.consumers_restored); ops && in.n;) {
-		uint32_t key_n = le32_get(in.p), value_n = le32_get(in.p + 4);
-		ops->restored(arg, slice_of(in.p + 8, key_n), slice_of(in.p + 8 + key_n, value_n));
-		in = slice_from(in, 8 + (size_t)key_n + value_n);
-	}
-	buf_deinit(&s->machine.consumers_restored);
 }
 
 /* ---- looking ---- */

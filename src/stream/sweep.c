@@ -146,6 +146,12 @@ static void answer_later(struct stream *s, struct stream_req *req)
 	stream_read_start(s, &w->read);
 }
 
+void stream_sync(struct stream *s, struct stream_req *req)
+{
+	if ((s->open || !list_is_empty(&s->flight)) && stream_propose_consumer(s, SLICE_NULL, req) == OK) return;
+	answer_later(s, req);
+}
+
 void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
 {
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, seq, seq + 1);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Acks: what a client says about a delivery (spec §5.9). They gather per consumer and go into one record a turn; a double ack is answered
+ * when that record is applied. */
+#include "consumer_internal.h"
+
+/* The end of a pending message goes into the next record. */
+void consumer_end_pending(struct pending *p)
+{
+	struct consumer *k = p->consumer;
+	if (p->acking) return;
+	p->acking = true;
+	k->acking_count++;
+	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
+	if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
+	consumer_mark(k);
+}
+
+/* Deliveries alone are logged lazily: with the next ack, or here when so many are open that a restart would repeat too much. */
+enum { UNLOGGED_MAX = 4096 };
+
+static bool must_log(const struct consumer *k)
+{
+	size_t n = 0;
+	LIST_EACH (node, &k->to_log) {
+		if (CONTAINER_OF(node, struct pending, link_by_log)->acking) return true;
+		if (++n >= UNLOGGED_MAX) return true;
+	}
+	return false;
+}
+
+void consumer_log(struct consumer *k)
+{
+	if (!must_log(k) || k->deleting) return;
+	struct buf b = { 0 };
+	record_state(&b, k);
+	if (stream_propose_consumer(k->all->stream, buf_slice(&b), NULL) == OK) k->progress_unlogged = false;
+	buf_deinit(&b);
+}
+
+/* ---- double acks ---- */
+
+static void answer(struct stream_req *r)
+{
+	struct ack_answer *a = CONTAINER_OF(r, struct ack_answer, req);
+	if (r->result == OK) {
+		struct msg m = { .subject = slice_of(a->reply, a->reply_n), .account = a->all->account };
+		(void)router_publish(&a->all->account->router, &m);
+	}
+	mem_free(a);
+}
+
+static void answer_when_applied(struct consumer *k, struct slice reply)
+{
+	if (reply.n == 0) return;
+	struct ack_answer *a = mem_zalloc(sizeof *a + reply.n);
+	*a = (struct ack_answer) { .req = { .done = answer }, .all = k->all, .reply_n = (uint32_t)reply.n };
+	memcpy(a->reply, reply.p, reply.n);
+	consumer_log(k);
+	stream_sync(k->all->stream, &a->req);
+}
+
+/* ---- kinds ---- */
+
+static void ack_one(struct consumer *k, struct pending *p)
+{
+	if (k->config.ack_policy != ACK_ALL) {
+		consumer_end_pending(p);
+		return;
+	}
+	LIST_EACH (node, &k->pending_by_seq) {
+		struct pending *at = CONTAINER_OF(node, struct pending, link_by_seq);
+		if (at->sseq > p->sseq) break;
+		consumer_end_pending(at);
+	}
+}
+
+static struct slice trimmed(struct slice s)
+{
+	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) s = slice_from(s, 1);
+	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+	return s;
+}
+
+/* ` {"delay":ns}` or ` 5s`; nothing or nonsense: at once. */
+static uint64_t nak_delay(struct slice rest)
+{
+	int64_t ns = 0;
+	rest = trimmed(rest);
+	if (rest.n == 0) return 0;
+	if (rest.p[0] != '{') return duration_parse(rest, &ns) == OK && ns > 0 ? (uint64_t)ns : 0;
+	const uint8_t *at = memmem(rest.p, rest.n, "\"delay\"", 7);
+	if (!at) return 0;
+	struct slice v = trimmed(slice_from(rest, (size_t)(at - rest.p) + 7));
+	if (v.n == 0 || v.p[0] != ':') return 0;
+	v = trimmed(slice_from(v, 1));
+	size_t n = 0;
+	while (n < v.n && v.p[n] >= '0' && v.p[n] <= '9') n++;
+	uint64_t delay = 0;
+	return slice_to_u64(slice_first(v, n), &delay) == OK ? delay : 0;
+}
+
+static void nak(struct consumer *k, struct pending *p, struct slice rest)
+{
+	uint64_t delay = nak_delay(rest);
+	consumer_schedule(p, delay ? delay : 1);
+	consumer_mark(k);
+	if (!delay) consumer_wake(k);
+}
+
+static bool is(struct slice payload, const char *word, struct slice *rest)
+{
+	struct slice w = slice_of_str(word);
+	if (!slice_has_prefix(payload, w)) return false;
+	*rest = slice_from(payload, w.n);
+	return true;
+}
+
+static void apply_kind(struct consumer *k, struct pending *p, struct slice payload, struct slice reply)
+{
+	struct slice rest;
+	bool open = p && !p->acking;
+	if (payload.n == 0 || slice_eq(payload, SLICE("+ACK")) || slice_eq(payload, SLICE("+OK"))) {
+		if (open) ack_one(k, p);
+	} else if (is(payload, "+NXT", &rest)) {
+		if (open) ack_one(k, p);
+		consumer_pull(k, trimmed(rest), reply);
+		return; /* the next message is the answer */
+	} else if (is(payload, "-NAK", &rest)) {
+		if (open) nak(k, p, rest);
+	} else if (is(payload, "+WPI", &rest)) {
+		if (open) consumer_schedule(p, 0);
+	} else if (is(payload, "+TERM", &rest)) {
+		if (open) consumer_end_pending(p);
+	} else {
+		return;
+	}
+	answer_when_applied(k, reply);
+}
+
+static bool next_number(struct slice *tokens, uint64_t *out)
+{
+	ptrdiff_t dot = slice_find(*tokens, '.');
+	struct slice token = dot < 0 ? *tokens : slice_first(*tokens, (size_t)dot);
+	*tokens = dot < 0 ? SLICE_NULL : slice_from(*tokens, (size_t)dot + 1);
+	return slice_to_u64(token, out) == OK;
+}
+
+void consumers_ack(
+	struct consumers *c, struct slice consumer, struct slice tokens, struct slice payload, struct slice reply)
+{
+	struct consumer *k = consumers_find(c, consumer);
+	uint64_t count, sseq, cseq;
+	if (!k || !c->leading || k->deleting) return;
+	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return;
+	struct pending *p = pending_find(k, sseq);
+	apply_kind(k, p, payload, reply);
+	consumer_rest(k);
+	consumer_wake(k);
+}

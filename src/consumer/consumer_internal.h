@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* consumer_internal — a consumer is its configuration, what is replicated (delivered, pending, floor) and what only the leader has (waiting
+ * requests, deadlines). A pending message is one object for both halves: `logged` says that a record told it, `acking` that a record
+ * which ends it is on its way. */
+#ifndef THEBES_CONSUMER_INTERNAL_H
+#define THEBES_CONSUMER_INTERNAL_H
+
+#include "thebes/consumer.h"
+#include "thebes/wire.h"
+
+/* ---- configuration (config.c) ---- */
+
+enum deliver_policy {
+	DELIVER_ALL,
+	DELIVER_LAST,
+	DELIVER_NEW,
+	DELIVER_BY_START_SEQ,
+	DELIVER_BY_START_TIME,
+	DELIVER_LAST_PER_SUBJECT
+};
+enum ack_policy { ACK_NONE, ACK_ALL, ACK_EXPLICIT };
+
+struct consumer_config {
+	char *name, *durable, *description, *sample_freq, *metadata; /* owned, NULL when absent */
+	char **filters;                                              /* owned */
+	size_t filter_count;
+	bool filters_is_list; /* written as filter_subjects */
+	enum deliver_policy deliver_policy;
+	enum ack_policy ack_policy;
+	int replay_policy; /* 0 instant, 1 original */
+	uint64_t opt_start_seq;
+	int64_t opt_start_time_ns; /* 0: none */
+	int64_t ack_wait_ns, inactive_threshold_ns, max_expires_ns;
+	int64_t max_deliver, max_waiting, max_ack_pending, max_batch, max_bytes;
+	int64_t *backoff_ns; /* owned */
+	size_t backoff_count;
+	int num_replicas;
+	bool headers_only, mem_storage;
+};
+enum consumer_action { ACTION_ANY, ACTION_CREATE, ACTION_UPDATE };
+struct consumer_wish { /* a whole request */
+	struct consumer_config config;
+	char *stream_name; /* owned */
+	enum consumer_action action;
+};
+void consumer_config_deinit(struct consumer_config *c);
+void consumer_config_copy(struct consumer_config *to, const struct consumer_config *from);
+/* Parses a request, or a stored configuration (as_stored: no envelope, no defaults). */
+must_check bool consumer_wish_parse(struct consumer_wish *w, struct slice json, struct js_error *e);
+must_check bool consumer_config_parse_stored(struct consumer_config *c, struct slice json);
+/* Defaults, and everything that does not depend on other consumers. */
+must_check bool consumer_config_check(struct consumer_config *c, const struct stream_config *s, struct js_error *e);
+must_check bool consumer_config_can_update(
+	const struct consumer_config *now, const struct consumer_config *next, struct js_error *e);
+bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);
+void consumer_config_print(struct buf *b, const struct consumer_config *c);
+void json_string_append(struct buf *b, struct slice s);
+
+/* ---- state ---- */
+
+struct pending {
+	struct list link_by_seq;      /* all of the consumer, rising */
+	struct list link_by_log;      /* not logged yet, or acking: what the next record says */
+	struct heap_node link_by_due; /* leader: when it is delivered again */
+	struct consumer *consumer;
+	uint64_t sseq, cseq;
+	int64_t time_ns;                       /* of the last delivery */
+	uint32_t count;                        /* deliveries */
+	bool logged, acking, terminal_is_drop; /* drop: max_deliver is reached, the stream keeps it */
+	uint32_t bytes;
+	uint16_t subject_n;
+	uint8_t *subject; /* owned; only where an ack removes the message from the stream */
+};
+
+struct request {
+	struct list link_by_turn; /* the consumer's waiting ones, next first */
+	struct io_timer expiry, beat;
+	struct consumer *consumer;
+	int64_t left, bytes_left; /* bytes_left -1: no limit */
+	uint64_t beat_ns;
+	uint64_t arrived_ns;
+	bool no_wait, got_some;
+	uint32_t reply_n;
+	uint8_t reply[];
+};
+
+struct consumer {
+	struct consumers *all;
+	struct consumer_config config;
+	struct slice name;     /* into config */
+	struct slice *filters; /* owned slices over config.filters */
+	uint32_t id;
+	int64_t created_ns, active_ns;
+	/* replicated */
+	uint64_t delivered_cseq, delivered_sseq; /* as logged */
+	uint64_t floor_cseq, floor_sseq;
+	struct map pending; /* sseq -> struct pending (owned) */
+	struct list pending_by_seq;
+	uint64_t *last_seqs; /* owned: last_per_subject: deliver these first */
+	size_t last_seq_count, last_seq_at;
+	uint64_t last_seq_bound; /* new messages from here on */
+	bool dirty, captured, is_new;
+	/* leader */
+	uint64_t live_cseq, live_sseq;
+	uint64_t acking_count, redelivered_count;
+	struct list to_log;
+	bool progress_unlogged;
+	struct heap due;
+	struct io_timer due_timer, idle_timer;
+	struct list waiting;
+	size_t waiting_count;
+	uint64_t num_pending; /* matching messages above live_sseq */
+	bool num_pending_known, reading, deleting;
+	struct stream_read read;
+	struct list link_by_dirty; /* something to deliver or to log at the end of the turn */
+	struct list link_by_id;
+};
+
+struct ack_answer { /* a double ack, or whoever waits for a record */
+	struct stream_req req;
+	struct consumers *all;
+	uint32_t reply_n;
+	uint8_t reply[];
+};
+
+struct consumers {
+	struct io *io;
+	struct diag *diag;
+	struct stream *stream;
+	struct account *account;
+	struct map by_name; /* struct consumer (owned) */
+	struct list by_id;
+	struct list dirty;
+	struct list creates; /* of struct consumer_req in progress */
+	uint32_t id_next;
+	uint32_t *gone; /* owned: ids whose keys must leave the state store */
+	size_t gone_count, gone_cap, gone_captured;
+	void (*wake)(void *arg);
+	void *wake_arg;
+	bool leading, stopped;
+};
+
+/* set.c */
+struct consumer *consumer_by_id(const struct consumers *c, uint32_t id);
+bool consumer_matches(const struct consumer *k, struct slice subject);
+void consumer_mark(struct consumer *k);   /* has something to do at the end of the turn */
+void consumer_wake(struct consumer *k);   /* …and whoever runs turns must know */
+void consumer_expire(struct consumer *k); /* inactive for too long: deleted */
+/* record.c */
+extern const struct stream_consumer_ops consumer_stream_ops;
+void record_create(struct buf *b, uint32_t id, int64_t created_ns, uint64_t start_sseq, const struct consumer_config *c,
+	const uint64_t *last_seqs, size_t last_seq_count, uint64_t bound);
+void record_update(struct buf *b, uint32_t id, const struct consumer_config *c);
+void record_delete(struct buf *b, uint32_t id);
+void record_state(struct buf *b, struct consumer *k);
+struct consumer *consumer_make(struct consumers *c, uint32_t id);
+void consumer_free(struct consumer *k);
+void consumer_set_config(struct consumer *k, struct consumer_config *taken);
+struct pending *pending_find(const struct consumer *k, uint64_t sseq);
+struct pending *pending_add(struct consumer *k, uint64_t sseq, uint64_t cseq, uint32_t count, int64_t time_ns);
+void pending_free(struct pending *p);
+void consumer_floor(struct consumer *k);
+bool consumers_keep_facts(const struct consumers *c);
+/* deliver.c */
+void consumer_lead(struct consumer *k, bool leading);
+void consumer_deliver(struct consumer *k);
+void consumer_end_requests(struct consumer *k, const char *status);
+void consumer_pending_changed(struct consumer *k); /* count it anew when asked */
+void consumer_stop_reading(struct consumer *k);
+uint64_t consumer_num_pending(struct consumer *k);
+void consumer_schedule(struct pending *p, uint64_t delay_ns);
+void consumer_rest(struct consumer *k); /* restarts the clock of inactivity */
+/* ack.c */
+void consumer_log(struct consumer *k);
+void consumer_end_pending(struct pending *p);
+
+#endif

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The leader's half: pull requests wait in a ring, messages go to them one each in turn: first those that are due again, then new ones in
+ * order of sequence. Statuses end requests (spec §5.10). */
+#include "consumer_internal.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum { READ_MSGS = 256, READ_BYTES = 256 * 1024 };
+
+/* ---- statuses ---- */
+
+static size_t send_block(struct consumer *k, struct slice reply, struct slice block)
+{
+	struct msg m = { .subject = reply, .header = block, .account = k->all->account };
+	return router_publish(&k->all->account->router, &m);
+}
+
+static void send_status(struct consumer *k, struct slice reply, const char *status, const struct request *q)
+{
+	struct buf b = { 0 };
+	buf_printf(&b, "NATS/1.0 %s\r\n", status);
+	if (q)
+		buf_printf(&b, "Nats-Pending-Messages: %lld\r\nNats-Pending-Bytes: %lld\r\n", (long long)q->left,
+			(long long)(q->bytes_left < 0 ? 0 : q->bytes_left));
+	buf_append_str(&b, "\r\n");
+	(void)send_block(k, reply, buf_slice(&b));
+	buf_deinit(&b);
+}
+
+static struct slice reply_of(const struct request *q) { return slice_of(q->reply, q->reply_n); }
+
+static void request_free(struct request *q)
+{
+	struct consumer *k = q->consumer;
+	list_remove_if_linked(&q->link_by_turn);
+	io_timer_stop(k->all->io, &q->expiry);
+	io_timer_stop(k->all->io, &q->beat);
+	k->waiting_count--;
+	mem_free(q);
+	if (k->waiting_count == 0) consumer_rest(k);
+}
+
+/* Taken out before the status goes: the receiver may ask again from inside. */
+static void request_end(struct request *q, const char *status, bool with_pending)
+{
+	struct consumer *k = q->consumer;
+	list_remove(&q->link_by_turn);
+	send_status(k, reply_of(q), status, with_pending ? q : NULL);
+	request_free(q);
+}
+
+void consumer_end_requests(struct consumer *k, const char *status)
+{
+	while (!list_is_empty(&k->waiting))
+		request_end(CONTAINER_OF(k->waiting.next, struct request, link_by_turn), status, false);
+}
+
+static void expired(struct io_timer *t)
+{
+	request_end(CONTAINER_OF(t, struct request, expiry), "408 Request Timeout", true);
+}
+
+static void beat(struct io_timer *t)
+{
+	struct request *q = CONTAINER_OF(t, struct request, beat);
+	struct consumer *k = q->consumer;
+	struct buf b = { 0 };
+	io_timer_start(k->all->io, &q->beat, q->beat_ns);
+	buf_printf(&b, "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n\r\n",
+		(unsigned long long)k->live_cseq, (unsigned long long)k->live_sseq);
+	(void)send_block(k, reply_of(q), buf_slice(&b));
+	buf_deinit(&b);
+}
+
+/* ---- inactivity ---- */
+
+static void idle_fire(struct io_timer *t)
+{
+	struct consumer *k = CONTAINER_OF(t, struct consumer, idle_timer);
+	if (k->waiting_count == 0) consumer_expire(k);
+}
+
+void consumer_rest(struct consumer *k)
+{
+	if (!k->all->leading || k->config.inactive_threshold_ns <= 0) return;
+	k->idle_timer.fire = idle_fire;
+	io_timer_start(k->all->io, &k->idle_timer, (uint64_t)k->config.inactive_threshold_ns);
+}
+
+/* ---- again ---- */
+
+static void due_fire(struct io_timer *t)
+{
+	consumer_mark(CONTAINER_OF(t, struct consumer, due_timer));
+	consumer_wake(CONTAINER_OF(t, struct consumer, due_timer));
+}
+
+static void arm_due(struct consumer *k)
+{
+	struct heap_node *first = heap_min(&k->due);
+	if (!first) {
+		io_timer_stop(k->all->io, &k->due_timer);
+		return;
+	}
+	uint64_t now = io_now_ns(k->all->io);
+	k->due_timer.fire = due_fire;
+	io_timer_start(k->all->io, &k->due_timer, first->key > now ? first->key - now : 0);
+}
+
+static uint64_t wait_of(const struct consumer *k, uint32_t count)
+{
+	if (k->config.backoff_count == 0) return (uint64_t)k->config.ack_wait_ns;
+	size_t i = count ? count - 1 : 0;
+	return (uint64_t)k->config.backoff_ns[i < k->config.backoff_count ? i : k->config.backoff_count - 1];
+}
+
+/* 0: the ordinary wait for its next delivery; else exactly so long. */
+void consumer_schedule(struct pending *p, uint64_t delay_ns)
+{
+	struct consumer *k = p->consumer;
+	if (p->acking) return;
+	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
+	heap_insert(&k->due, &p->link_by_due, io_now_ns(k->all->io) + (delay_ns ? delay_ns : wait_of(k, p->count)));
+	arm_due(k);
+}
+
+static void advise_max_deliveries(struct consumer *k, const struct pending *p)
+{
+	struct buf subject = { 0 }, body = { 0 };
+	const char *stream = stream_config(k->all->stream)->name;
+	uint64_t id = io_random_u64(k->all->io);
+	buf_printf(&subject, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%s.%s", stream, k->config.name);
+	buf_printf(&body,
+		"{\"type\":\"io.nats.jetstream.advisory.v1.max_deliver\",\"id\":\"%016llX%06X\",\"timestamp\":\"",
+		(unsigned long long)id, k->id & 0xffffff);
+	time_print(&body, io_wall_ns(k->all->io));
+	buf_printf(&body, "\",\"stream\":\"%s\",\"consumer\":\"%s\",\"stream_seq\":%llu,\"deliveries\":%u}", stream,
+		k->config.name, (unsigned long long)p->sseq, p->count);
+	struct msg m = { .subject = buf_slice(&subject), .payload = buf_slice(&body), .account = k->all->account };
+	(void)router_publish(&k->all->account->router, &m);
+	buf_deinit(&subject);
+	buf_deinit(&body);
+}
+
+/* The next message that is due, or NULL. Those that had all their tries are ended here, once. */
+static struct pending *next_due(struct consumer *k)
+{
+	uint64_t now = io_now_ns(k->all->io);
+	for (struct heap_node *first; (first = heap_min(&k->due)) != NULL && first->key <= now;) {
+		struct pending *p = CONTAINER_OF(first, struct pending, link_by_due);
+		if (k->config.max_deliver < 0 || p->count < (uint64_t)k->config.max_deliver) return p;
+		p->terminal_is_drop = true;
+		consumer_end_pending(p);
+		advise_max_deliveries(k, p);
+	}
+	return NULL;
+}
+
+/* ---- one message to one request ---- */
+
+static size_t ack_reply(const struct consumer *k, char *to, size_t room, uint64_t count, const struct stream_msg *m,
+	uint64_t cseq, uint64_t pending)
+{
+	int n = snprintf(to, room, "$JS.ACK.%s.%s.%llu.%llu.%llu.%lld.%llu", stream_config(k->all->stream)->name,
+		k->config.name, (unsigned long long)count, (unsigned long long)m->seq, (unsigned long long)cseq,
+		(long long)m->time_ns, (unsigned long long)pending);
+	ASSERT(n > 0 && (size_t)n < room);
+	return (size_t)n;
+}
+
+static void strip_body(const struct stream_msg *m, struct msg *out, struct buf *header)
+{
+	char size[24];
+	if (m->header.n) {
+		buf_append_slice(header, m->header);
+	} else {
+		header_start(header, 0, NULL);
+	}
+	int n = snprintf(size, sizeof size, "%zu", m->payload.n);
+	(void)header_append(header, SLICE("Nats-Msg-Size"), slice_of(size, (size_t)n));
+	out->header = buf_slice(header);
+	out->payload = SLICE_NULL;
+}
+
+static void keep_facts(struct pending *p, const struct stream_msg *m)
+{
+	struct consumer *k = p->consumer;
+	if (!consumers_keep_facts(k->all) || p->subject) return;
+	p->bytes = (uint32_t)stream_msg_bytes(stream_config(k->all->stream), m->subject.n, m->header.n, m->payload.n);
+	p->subject_n = (uint16_t)m->subject.n;
+	p->subject = mem_dup(m->subject.p, m->subject.n);
+}
+
+static struct request *next_request(struct consumer *k)
+{
+	while (!list_is_empty(&k->waiting)) {
+		struct request *q = CONTAINER_OF(k->waiting.next, struct request, link_by_turn);
+		if (router_has_interest(&k->all->account->router, reply_of(q), SLICE_NULL)) return q;
+		request_free(q); /* nobody listens any more */
+	}
+	return NULL;
+}
+
+static bool ack_room(const struct consumer *k)
+{
+	return k->config.ack_policy == ACK_NONE || k->config.max_ack_pending < 0 ||
+	       k->pending.count - k->acking_count < (uint64_t)k->config.max_ack_pending;
+}
+
+enum sent { SENT, NOBODY };
+
+/* Sends m as delivery `count`; a new one when p is NULL. */
+static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct pending *p)
+{
+	char reply[700];
+	uint32_t count = p ? p->count + 1 : 1;
+	uint64_t size = m->subject.n + m->header.n + m->payload.n;
+	struct request *q;
+	for (;;) {
+		q = next_request(k);
+		if (!q) return NOBODY;
+		if (q->bytes_left < 0 || size <= (uint64_t)q->bytes_left) break;
+		request_end(q, "409 Message Size Exceeds MaxBytes", true);
+	}
+	uint64_t left = consumer_num_pending(k);
+	if (!p && left) left--;
+	uint64_t cseq = k->live_cseq + 1;
+	struct buf header = { 0 };
+	struct msg out = { .subject = m->subject,
+		.to = reply_of(q),
+		.header = m->header,
+		.payload = m->payload,
+		.account = k->all->account };
+	if (k->config.headers_only) strip_body(m, &out, &header);
+	out.reply = slice_of(reply, ack_reply(k, reply, sizeof reply, count, m, cseq, left));
+	/* the state moves before the message does: a receiver may ack from inside */
+	k->live_cseq = cseq;
+	k->active_ns = io_wall_ns(k->all->io);
+	if (!p) {
+		k->live_sseq = m->seq;
+		k->num_pending = left;
+		k->progress_unlogged = true;
+	}
+	if (k->config.ack_policy != ACK_NONE || consumers_keep_facts(k->all)) {
+		if (!p) {
+			p = pending_add(k, m->seq, cseq, 1, k->active_ns);
+		} else {
+			if (p->count == 1) k->redelivered_count++;
+			p->count = count;
+			p->cseq = cseq;
+			p->time_ns = k->active_ns;
+		}
+		keep_facts(p, m);
+		if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
+		if (k->config.ack_policy == ACK_NONE) {
+			consumer_end_pending(p);
+		} else {
+			consumer_schedule(p, 0);
+		}
+	}
+	q->left--;
+	q->got_some = true;
+	if (q->bytes_left >= 0) q->bytes_left -= (int64_t)size;
+	if (q->beat_ns) io_timer_start(k->all->io, &q->beat, q->beat_ns);
+	list_remove(&q->link_by_turn);
+	list_push_back(&k->waiting, &q->link_by_turn);
+	uint64_t reached = router_publish(&k->all->account->router, &out);
+	(void)reached;
+	if (q->left == 0) {
+		bool bytes_left = q->bytes_left > 0;
+		if (bytes_left) {
+			request_end(q, "409 Batch Completed", true);
+		} else {
+			request_free(q);
+		}
+	}
+	buf_deinit(&header);
+	return SENT;
+}
+
+/* ---- the pump ---- */
+
+static bool can_go_on(struct consumer *k)
+{
+	return k->all->leading && !k->deleting && !k->reading && k->waiting_count > 0 && next_request(k) != NULL;
+}
+
+static uint64_t wanted_msgs(const struct consumer *k)
+{
+	int64_t n = 0;
+	LIST_EACH (node, &k->waiting) n += CONTAINER_OF(node, struct request, link_by_turn)->left;
+	uint64_t want = (uint64_t)n;
+	if (k->config.ack_policy != ACK_NONE && k->config.max_ack_pending >= 0)
+		want = u64_min(want, (uint64_t)k->config.max_ack_pending - u64_min((uint64_t)k->config.max_ack_pending,
+										   k->pending.count - k->acking_count));
+	return u64_min(want, READ_MSGS);
+}
+
+static void take_read(struct consumer *k, struct stream_read *r, struct pending *again)
+{
+	if (again) {
+		if (r->count && r->msgs[0].seq == again->sseq) {
+			(void)send_msg(k, &r->msgs[0], again);
+		} else {
+			pending_free(again); /* it left the stream */
+		}
+		return;
+	}
+	for (uint32_t i = 0; i < r->count; i++) {
+		if (r->msgs[i].seq <= k->live_sseq || !stream_is_live(k->all->stream, r->msgs[i].seq)) continue;
+		if (!ack_room(k) || send_msg(k, &r->msgs[i], NULL) == NOBODY) return;
+	}
+}
+
+static void read_done(struct stream_read *r)
+{
+	struct consumer *k = CONTAINER_OF(r, struct consumer, read);
+	uint64_t again_seq = r->max_msgs == 1 && r->from <= k->live_sseq ? r->from : 0;
+	k->reading = false;
+	if (r->result == ERR_CLOSED) return;
+	struct pending *again = again_seq ? pending_find(k, again_seq) : NULL;
+	if (k->all->leading && (!again_seq || (again && !again->acking))) {
+		if (r->result == OK || again) take_read(k, r, again);
+	}
+	bool broken = r->result == ERR_CORRUPT;
+	stream_read_release(r);
+	if (broken)
+		diag_line(k->all->diag, DIAG_ERROR,
+			"consumer %s of stream %s: message from %llu on can not be read, delivery stops there",
+			k->config.name, stream_config(k->all->stream)->name, (unsigned long long)r->from);
+	else
+		consumer_mark(k);
+	consumer_wake(k);
+}
+
+void consumer_stop_reading(struct consumer *k)
+{
+	if (!k->reading) return;
+	k->reading = false;
+	stream_read_cancel(&k->read);
+	if (k->all->leading) consumer_mark(k);
+}
+
+/* Reads from `from` on; true when messages were there at once and were taken. */
+static bool pump_read(struct consumer *k, uint64_t from, struct pending *again, uint64_t max)
+{
+	struct stream_read *r = &k->read;
+	*r = (struct stream_read) {
+		.done = read_done, .from = from, .max_msgs = (uint32_t)max, .max_bytes = READ_BYTES
+	};
+	if (!again) {
+		r->filters = k->filters;
+		r->filter_count = k->config.filter_count;
+	}
+	enum err e = stream_read_now(k->all->stream, r);
+	if (e == OK) {
+		take_read(k, r, again);
+		stream_read_release(r);
+		return true;
+	}
+	if (e == ERR_NOT_FOUND && again) {
+		pending_free(again);
+		return true;
+	}
+	if (e == ERR_AGAIN) {
+		k->reading = true;
+		stream_read_start(k->all->stream, r);
+	}
+	return false;
+}
+
+static uint64_t next_last_seq(struct consumer *k)
+{
+	while (k->last_seq_at < k->last_seq_count &&
+		(k->last_seqs[k->last_seq_at] <= k->live_sseq ||
+			!stream_is_live(k->all->stream, k->last_seqs[k->last_seq_at])))
+		k->last_seq_at++;
+	return k->last_seq_at < k->last_seq_count ? k->last_seqs[k->last_seq_at] : 0;
+}
+
+static void end_dry_requests(struct consumer *k)
+{
+	LIST_EACH_SAFE (node, &k->waiting) {
+		struct request *q = CONTAINER_OF(node, struct request, link_by_turn);
+		if (q->no_wait && q->got_some) request_end(q, "408 Request Timeout", true);
+	}
+}
+
+void consumer_deliver(struct consumer *k)
+{
+	while (can_go_on(k)) {
+		struct pending *again = next_due(k);
+		if (again) {
+			if (!pump_read(k, again->sseq, again, 1)) return;
+			continue;
+		}
+		if (!ack_room(k)) break;
+		uint64_t last = next_last_seq(k), from = last ? last : k->live_sseq + 1;
+		if (!last && k->last_seq_count && from < k->last_seq_bound) from = k->last_seq_bound;
+		if (stream_next_candidate(k->all->stream, k->filters, k->config.filter_count, from) == 0) break;
+		uint64_t before = k->live_sseq;
+		if (!pump_read(k, from, NULL, last ? 1 : wanted_msgs(k))) break;
+		if (k->live_sseq == before) break;
+	}
+	if (!k->reading) end_dry_requests(k);
+	arm_due(k);
+}
+
+/* ---- how many are left ---- */
+
+void consumer_pending_changed(struct consumer *k) { k->num_pending_known = false; }
+
+uint64_t consumer_num_pending(struct consumer *k)
+{
+	if (k->num_pending_known) return k->num_pending;
+	uint64_t from = k->live_sseq + 1, n = 0, last = 0;
+	for (size_t i = k->last_seq_at; i < k->last_seq_count; i++)
+		last += k->last_seqs[i] > k->live_sseq && stream_is_live(k->all->stream, k->last_seqs[i]);
+	if (k->last_seq_count) from = u64_max(from, k->last_seq_bound);
+	enum err e = stream_count(k->all->stream, k->filters, k->config.filter_count, from, &n);
+	k->num_pending = n + last;
+	k->num_pending_known = e == OK; /* else an upper bound, counted again next time */
+	return k->num_pending;
+}
+
+/* ---- leading ---- */
+
+void consumer_lead(struct consumer *k, bool leading)
+{
+	struct io *io = k->all->io;
+	k->deleting = false;
+	if (!leading) {
+		while (!list_is_empty(&k->waiting))
+			request_free(CONTAINER_OF(k->waiting.next, struct request, link_by_turn));
+		io_timer_stop(io, &k->due_timer);
+		io_timer_stop(io, &k->idle_timer);
+		LIST_EACH_SAFE (node, &k->pending_by_seq) {
+			struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
+			if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
+			list_remove_if_linked(&p->link_by_log);
+			if (p->acking) k->acking_count--;
+			p->acking = false;
+			if (!p->logged) pending_free(p);
+		}
+		k->live_cseq = k->delivered_cseq;
+		k->live_sseq = k->delivered_sseq;
+		k->progress_unlogged = false;
+		consumer_pending_changed(k);
+		return;
+	}
+	int64_t now = io_wall_ns(io);
+	LIST_EACH (node, &k->pending_by_seq) {
+		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
+		int64_t left = p->time_ns + (int64_t)wait_of(k, p->count) - now;
+		consumer_schedule(p, left > 0 ? (uint64_t)left : 1);
+	}
+	consumer_rest(k);
+}
+
+/* ---- a pull request arrives ---- */
+
+struct pull {
+	int64_t batch, expires_ns, max_bytes, beat_ns;
+	bool no_wait;
+};
+
+static bool parse_number(json_t *root, const char *key, int64_t *out)
+{
+	json_t *v = json_object_get(root, key);
+	if (!v || json_is_null(v)) return true;
+	*out = json_integer_value(v);
+	return json_is_integer(v);
+}
+
+static bool parse_object(struct slice body, struct pull *p)
+{
+	json_t *root = json_loadb((const char *)body.p, body.n, 0, NULL), *no_wait;
+	bool good = json_is_object(root);
+	if (good) {
+		no_wait = json_object_get(root, "no_wait");
+		good = parse_number(root, "batch", &p->batch) && parse_number(root, "expires", &p->expires_ns) &&
+		       parse_number(root, "max_bytes", &p->max_bytes) &&
+		       parse_number(root, "idle_heartbeat", &p->beat_ns) && (!no_wait || json_is_boolean(no_wait));
+		p->no_wait = json_is_true(no_wait);
+	}
+	json_decref(root);
+	return good;
+}
+
+/* The status to refuse with, or NULL. */
+static const char *parse_pull(struct consumer *k, struct slice body, struct pull *p, char *text, size_t room)
+{
+	const struct consumer_config *c = &k->config;
+	uint64_t n;
+	*p = (struct pull) { .batch = 1 };
+	while (body.n && (body.p[0] == ' ' || body.p[0] == '\t')) body = slice_from(body, 1);
+	if (body.n && body.p[0] == '{') {
+		if (!parse_object(body, p)) return "400 Bad Request - invalid JSON";
+	} else if (body.n) {
+		if (slice_to_u64(body, &n) != OK || n > INT32_MAX) return "400 Bad Request";
+		p->batch = (int64_t)n;
+	}
+	if (p->batch <= 0) p->batch = 1;
+	if (p->expires_ns < 0 || p->beat_ns < 0 || p->max_bytes < 0) return "400 Bad Request";
+	if (p->beat_ns && p->beat_ns * 2 > p->expires_ns) return "400 Bad Request - heartbeat value too large";
+	text[0] = '\0';
+	if (c->max_batch > 0 && p->batch > c->max_batch) {
+		(void)snprintf(text, room, "409 Exceeded MaxRequestBatch of %lld", (long long)c->max_batch);
+	} else if (c->max_expires_ns > 0 && p->expires_ns > c->max_expires_ns) {
+		struct buf d = { 0 };
+		duration_print(&d, c->max_expires_ns);
+		(void)snprintf(text, room, "409 Exceeded MaxRequestExpires of %s", buf_str(&d));
+		buf_deinit(&d);
+	} else if (c->max_bytes > 0 && p->max_bytes > c->max_bytes) {
+		(void)snprintf(text, room, "409 Exceeded MaxRequestMaxBytes of %lld", (long long)c->max_bytes);
+	}
+	return text[0] ? text : NULL;
+}
+
+static const char *check_room(struct consumer *k, const struct pull *p)
+{
+	if (p->no_wait) {
+		uint64_t there = consumer_num_pending(k) + (next_due(k) ? 1 : 0), asked = 0;
+		if (there == 0 && p->expires_ns == 0) return "404 No Messages";
+		LIST_EACH (node, &k->waiting) asked += (uint64_t)CONTAINER_OF(node, struct request, link_by_turn)->left;
+		if (there > 0 && there < asked) return "408 Requests Pending";
+	}
+	if ((int64_t)k->waiting_count < k->config.max_waiting) return NULL;
+	(void)next_request(k);
+	return (int64_t)k->waiting_count < k->config.max_waiting ? NULL : "409 Exceeded MaxWaiting";
+}
+
+void consumer_pull(struct consumer *k, struct slice body, struct slice reply)
+{
+	char text[128];
+	struct pull p;
+	if (!k->all->leading || k->deleting || reply.n == 0) return;
+	const char *refused = parse_pull(k, body, &p, text, sizeof text);
+	if (!refused) refused = check_room(k, &p);
+	if (refused) {
+		send_status(k, reply, refused, NULL);
+		consumer_rest(k);
+		return;
+	}
+	struct request *q = mem_zalloc(sizeof *q + reply.n);
+	*q = (struct request) { .consumer = k,
+		.left = p.batch,
+		.bytes_left = p.max_bytes ? p.max_bytes : -1,
+		.beat_ns = (uint64_t)p.beat_ns,
+		.no_wait = p.no_wait,
+		.reply_n = (uint32_t)reply.n };
+	memcpy(q->reply, reply.p, reply.n);
+	q->expiry.fire = expired;
+	q->beat.fire = beat;
+	k->waiting_count++;
+	list_push_back(&k->waiting, &q->link_by_turn);
+	io_timer_stop(k->all->io, &k->idle_timer);
+	if (p.expires_ns) io_timer_start(k->all->io, &q->expiry, (uint64_t)p.expires_ns);
+	if (p.beat_ns) io_timer_start(k->all->io, &q->beat, q->beat_ns);
+	consumer_mark(k);
+	consumer_wake(k);
+}

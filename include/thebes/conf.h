@@ -227,7 +227,7 @@ const struct conf_account *conf_account_find(const struct conf *c, const char *n
 /* ---- reload (spec §3.7) ---- */
 
 struct conf_change {
-	const char *key;    /* as in docs/config.md; static */
+	const char *key;    /* as in docs/config.md; borrowed for the call */
 	bool is_reloadable; /* false: the running server cannot change it */
 	const char *text;   /* "max_payload = 2097152", "authorization users", … without secrets; borrowed for the call */
 };

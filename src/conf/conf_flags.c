@@ -115,7 +115,7 @@ void conf_print_usage(struct buf *out, const char *name)
 		for (struct slice rest = slice_of_str(f->names); rest.n;) {
 			ptrdiff_t space = slice_find(rest, ' ');
 			struct slice one = space < 0 ? rest : slice_first(rest, (size_t)space);
-			bool is_long = one.n > 3;
+			bool is_long = one.n >= 3 && one.p[0] >= 'a'; /* -DVV is three short ones */
 			buf_printf(&left, "%s%s%.*s", left.n ? ", " : "", is_long ? "--" : "-", SLICE_FMT(one));
 			rest = slice_from(rest, one.n + 1);
 		}

@@ -273,7 +273,9 @@ static bool parse_hot(const struct wire_parser *p, struct slice in, struct wire_
 	op->used = (size_t)end[last] + 2;
 	*result = body_parse(p, in, op);
 	size_t sizes_at = (size_t)end[last - row->sizes] + 1;
-	if (*result == WIRE_OP) op->tail = slice_of(in.p + sizes_at, op->used - sizes_at);
+	/* HPUB with an empty header has a size more than the MSG that it becomes. */
+	bool is_whole = row->sizes == 1 || op->header_bytes > 0;
+	if (*result == WIRE_OP && is_whole) op->tail = slice_of(in.p + sizes_at, op->used - sizes_at);
 	return true;
 }
 

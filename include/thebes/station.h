@@ -55,6 +55,8 @@ void stations_each(const struct stations *t, struct slice account, station_each_
 /* Name of a station of the account (not `except`) whose subjects collide with the pattern; NULL = none (10065). */
 const char *stations_overlap(const struct stations *t, struct slice account, struct slice pattern, struct slice except);
 
+/* Something was proposed on its stream: it is looked at when the turn ends. */
+void station_mark_dirty(struct station *s);
 struct stream *station_stream(const struct station *s);
 struct consumers *station_consumers(const struct station *s);
 struct account *station_account(const struct station *s);

@@ -49,6 +49,5 @@ enum admit_verdict station_admit(
 /* puback.c */
 bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m);
 void station_forget_publishes(struct station *s);
-void station_mark_dirty(struct station *s);
 
 #endif

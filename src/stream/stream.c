@@ -110,6 +110,7 @@ static void on_lead(void *owner, bool leading, uint64_t term)
 		propose_wanted_config(s);
 		retain_run(s);
 	}
+	if (s->applied) s->applied(s->applied_arg);
 }
 
 static uint64_t on_state_hash(void *owner)

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests in, answers out: the table, what all handlers share, and the acks, which are requests of a kind. */
+#include "api_internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+enum body_rule { ANY, EMPTY };
+
+static const struct row {
+	const char *subject, *type;
+	unsigned names;
+	enum body_rule body;
+	api_handler *handler;
+} rows[] = {
+#define API(subject, type, names, body, handler) { subject, type, names, body, api_##handler },
+#include "api.def"
+#undef API
+};
+
+/* ---- answering ---- */
+
+struct slice api_reply(const struct api_request *r) { return slice_of_str(r->reply); }
+
+void api_drop(struct api_request *r)
+{
+	list_remove(&r->link);
+	list_remove_if_linked(&r->link_by_wait);
+	mem_free(r->reply);
+	mem_free(r->stream);
+	mem_free(r->consumer);
+	mem_free(r->tail);
+	buf_deinit(&r->body);
+	stream_config_deinit(&r->config);
+	mem_free(r);
+}
+
+static void send(struct api_request *r, struct slice body)
+{
+	struct msg m = { .subject = api_reply(r), .payload = body, .account = r->account };
+	if (!r->api->closing) (void)router_publish(&r->account->router, &m);
+}
+
+void api_answer(struct api_request *r, struct buf *fields)
+{
+	struct buf b = { 0 };
+	buf_printf(&b, "{\"type\":\"io.nats.jetstream.api.v1.%s\"", r->type);
+	if (fields) buf_append_slice(&b, buf_slice(fields));
+	buf_append_byte(&b, '}');
+	send(r, buf_slice(&b));
+	buf_deinit(&b);
+	if (fields) buf_deinit(fields);
+	api_drop(r);
+}
+
+void api_fail(struct api_request *r)
+{
+	struct buf b = { 0 };
+	r->api->errors++;
+	buf_printf(&b, ",\"error\":{\"code\":%u,\"err_code\":%u,\"description\":", js_error_http(r->error.id),
+		js_error_code(r->error.id));
+	api_string_print(&b, slice_of_str(r->error.text));
+	buf_append_byte(&b, '}');
+	api_answer(r, &b);
+}
+
+void api_refuse(struct api_request *r, enum js_error_id id, const char *text)
+{
+	(void)(text ? js_error_set(&r->error, id, "%s", text) : js_error_set(&r->error, id, NULL));
+	api_fail(r);
+}
+
+void api_refuse_err(struct api_request *r, enum err e)
+{
+	switch (e) {
+	case ERR_UNKNOWN_OUTCOME:
+	case ERR_CLOSED: api_drop(r); return;
+	case ERR_NO_SPACE: api_refuse(r, JS_STORAGE_RESOURCES, NULL); return;
+	case ERR_FULL: api_refuse(r, JS_INSUFFICIENT_RESOURCES, NULL); return;
+	default: api_refuse(r, JS_UNAVAILABLE, NULL); return;
+	}
+}
+
+void api_string_print(struct buf *b, struct slice s)
+{
+	json_t *v = json_stringn((const char *)s.p, s.n);
+	char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
+	buf_append_str(b, text ? text : "\"\"");
+	free(text);
+	json_decref(v);
+}
+
+void api_time_print(struct buf *b, int64_t ns)
+{
+	buf_append_byte(b, '"');
+	if (ns) {
+		time_print(b, ns);
+	} else {
+		buf_append_str(b, "0001-01-01T00:00:00Z");
+	}
+	buf_append_byte(b, '"');
+}
+
+/* ---- what handlers look up ---- */
+
+struct station *api_station(struct api_request *r)
+{
+	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
+	if (!s) api_refuse(r, JS_STREAM_NOT_FOUND, NULL);
+	return s;
+}
+
+struct consumer *api_consumer(struct api_request *r, struct station **s)
+{
+	*s = api_station(r);
+	if (!*s) return NULL;
+	struct consumer *k = consumers_find(station_consumers(*s), slice_of_str(r->consumer));
+	if (!k) api_refuse(r, JS_CONSUMER_NOT_FOUND, NULL);
+	return k;
+}
+
+void api_after_sync(struct api_request *r, struct station *s, void (*then)(struct stream_req *q))
+{
+	r->stream_req = (struct stream_req) { .done = then };
+	stream_sync(station_stream(s), &r->stream_req);
+	station_mark_dirty(s);
+}
+
+void api_needs_cluster(struct api_request *r) { api_refuse(r, JS_CLUSTER_REQUIRED, NULL); }
+
+/* ---- arriving ---- */
+
+static char *take_token(struct slice *rest)
+{
+	ptrdiff_t dot = slice_find(*rest, '.');
+	struct slice token = dot < 0 ? *rest : slice_first(*rest, (size_t)dot);
+	*rest = dot < 0 ? SLICE_NULL : slice_from(*rest, (size_t)dot + 1);
+	char *s = mem_zalloc(token.n + 1);
+	memcpy(s, token.p, token.n);
+	return s;
+}
+
+/* The longest row that begins the subject; *rest is what follows it. */
+static const struct row *row_of(struct slice subject, struct slice *rest)
+{
+	const struct row *best = NULL;
+	size_t best_n = 0;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct slice s = slice_of_str(rows[i].subject);
+		bool whole = subject.n == s.n || (subject.n > s.n && subject.p[s.n] == '.');
+		if (!whole || !slice_has_prefix(subject, s) || s.n < best_n) continue;
+		if ((subject.n > s.n) != (rows[i].names > 0)) continue;
+		best = &rows[i];
+		best_n = s.n;
+	}
+	if (best) *rest = subject.n > best_n ? slice_from(subject, best_n + 1) : SLICE_NULL;
+	return best;
+}
+
+static struct api_request *request_make(struct api_account *a, const struct msg *m)
+{
+	struct api_request *r = NEW(struct api_request);
+	r->api = a->api;
+	r->account = a->account;
+	r->reply = mem_zalloc(m->reply.n + 1);
+	memcpy(r->reply, m->reply.p, m->reply.n);
+	r->type = "system_response";
+	list_push_back(&a->api->requests, &r->link);
+	return r;
+}
+
+static void pull(struct api_account *a, struct slice rest, const struct msg *m)
+{
+	ptrdiff_t dot = slice_find(rest, '.');
+	if (dot < 0) return;
+	struct station *s = stations_find(a->api->stations, a->account->name, slice_first(rest, (size_t)dot));
+	struct consumer *k = s ? consumers_find(station_consumers(s), slice_from(rest, (size_t)dot + 1)) : NULL;
+	if (k) consumer_pull(k, m->payload, m->reply);
+}
+
+static bool is_pull_of_nobody(struct api_account *a, struct slice rest)
+{
+	ptrdiff_t dot = slice_find(rest, '.');
+	struct station *s =
+		dot < 0 ? NULL : stations_find(a->api->stations, a->account->name, slice_first(rest, (size_t)dot));
+	return !s || !consumers_find(station_consumers(s), slice_from(rest, (size_t)dot + 1));
+}
+
+static bool api_deliver(struct sink *k, struct sub *sub, const struct msg *m)
+{
+	struct api_account *a = CONTAINER_OF(k, struct api_account, api_sink);
+	struct slice subject = slice_from(m->subject, sizeof "$JS.API." - 1), rest = SLICE_NULL;
+	(void)sub;
+	if (m->subject.n <= sizeof "$JS.API." - 1) return false;
+	const struct row *row = row_of(subject, &rest);
+	if (row && row->handler == api_consumer_next) {
+		if (is_pull_of_nobody(a, rest)) return false; /* no responders */
+		pull(a, rest, m);
+		return true;
+	}
+	if (slice_has_prefix(subject, SLICE("DIRECT.GET")))
+		return false; /* nobody has allow_direct here: no responders, spec §5.7 */
+	if (m->reply.n == 0) return true;
+	a->api->total++;
+	struct api_request *r = request_make(a, m);
+	if (!row) {
+		api_refuse(r, JS_BAD_REQUEST, NULL);
+		return true;
+	}
+	r->type = row->type;
+	r->stream = row->names > 0 ? take_token(&rest) : NULL;
+	r->consumer = row->names > 1 || rest.n ? take_token(&rest) : NULL;
+	if (rest.n) {
+		r->tail = mem_zalloc(rest.n + 1);
+		memcpy(r->tail, rest.p, rest.n);
+	}
+	buf_append_slice(&r->body, m->payload);
+	if (row->body == EMPTY && m->payload.n) {
+		api_refuse(r, JS_NOT_EMPTY_REQUEST, NULL);
+	} else {
+		row->handler(r);
+	}
+	return true;
+}
+
+void api_consumer_next(struct api_request *r) { api_drop(r); } /* its requests take the short way above */
+
+static bool api_deliver_ack(struct sink *k, struct sub *sub, const struct msg *m)
+{
+	struct api_account *a = CONTAINER_OF(k, struct api_account, ack_sink);
+	struct slice rest = slice_from(m->subject, sizeof "$JS.ACK." - 1);
+	(void)sub;
+	ptrdiff_t dot = slice_find(rest, '.');
+	if (dot < 0) return false;
+	struct slice stream = slice_first(rest, (size_t)dot);
+	rest = slice_from(rest, (size_t)dot + 1);
+	dot = slice_find(rest, '.');
+	if (dot < 0) return false;
+	struct slice consumer = slice_first(rest, (size_t)dot);
+	struct station *s = stations_find(a->api->stations, a->account->name, stream);
+	if (!s || !consumers_find(station_consumers(s), consumer)) return false;
+	consumers_ack(station_consumers(s), consumer, slice_from(rest, (size_t)dot + 1), m->payload, m->reply);
+	return true;
+}
+
+static const struct sink_ops api_sink_ops = { .deliver = api_deliver };
+static const struct sink_ops ack_sink_ops = { .deliver = api_deliver_ack };
+
+/* ---- life ---- */
+
+static void timer_fire(struct io_timer *t) { (void)t; /* a turn ends: api_turn_end looks at who waits */ }
+
+void api_init(struct api *a, struct io *io, struct diag *diag, struct stations *stations, struct meta *meta)
+{
+	*a = (struct api) {
+		.io = io, .diag = diag, .stations = stations, .meta = meta, .timer = { .fire = timer_fire }
+	};
+	list_init(&a->accounts);
+	list_init(&a->waiting);
+	list_init(&a->requests);
+}
+
+void api_open_account(struct api *a, struct account *account)
+{
+	struct api_account *x = NEW(struct api_account);
+	*x = (struct api_account) {
+		.api = a, .account = account, .api_sink = { &api_sink_ops }, .ack_sink = { &ack_sink_ops }
+	};
+	x->api_sub.sink = &x->api_sink;
+	x->ack_sub.sink = &x->ack_sink;
+	enum err e = router_subscribe(&account->router, &x->api_sub, SLICE("$JS.API.>"), SLICE_NULL);
+	if (e == OK) e = router_subscribe(&account->router, &x->ack_sub, SLICE("$JS.ACK.>"), SLICE_NULL);
+	ASSERT(e == OK);
+	list_push_back(&a->accounts, &x->link);
+}
+
+void api_close(struct api *a)
+{
+	a->closing = true;
+	io_timer_stop(a->io, &a->timer);
+	for (struct list *node; (node = list_pop_front(&a->accounts)) != NULL;) {
+		struct api_account *x = CONTAINER_OF(node, struct api_account, link);
+		router_unsubscribe(&x->api_sub);
+		router_unsubscribe(&x->ack_sub);
+		mem_free(x);
+	}
+	while (!list_is_empty(&a->waiting)) api_drop(CONTAINER_OF(a->waiting.next, struct api_request, link_by_wait));
+}
+
+void api_deinit(struct api *a)
+{
+	while (!list_is_empty(&a->requests)) api_drop(CONTAINER_OF(a->requests.next, struct api_request, link));
+}
+
+/* ---- waiting for a stream that was just made or changed ---- */
+
+enum { WAIT_MAX_S = 5, WAIT_STEP_MS = 2 };
+
+void api_wait(struct api_request *r)
+{
+	r->wait_until_ns = io_now_ns(r->api->io) + SECONDS(WAIT_MAX_S);
+	list_push_back(&r->api->waiting, &r->link_by_wait);
+}
+
+void api_turn_end(struct api *a)
+{
+	LIST_EACH_SAFE (node, &a->waiting) {
+		struct api_request *r = CONTAINER_OF(node, struct api_request, link_by_wait);
+		if (api_stream_ready(r)) {
+			list_remove(&r->link_by_wait);
+			api_stream_answer(r);
+		} else if (io_now_ns(a->io) > r->wait_until_ns) {
+			list_remove(&r->link_by_wait);
+			api_refuse(r, JS_UNAVAILABLE, NULL);
+		}
+	}
+	if (!list_is_empty(&a->waiting) && !io_timer_is_armed(&a->timer))
+		io_timer_start(a->io, &a->timer, MILLIS(WAIT_STEP_MS));
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Single messages over the API: get and delete. */
+#include "api_internal.h"
+
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+
+static void print_base64(struct buf *b, const char *key, struct slice v)
+{
+	if (v.n == 0) return;
+	buf_printf(b, ",\"%s\":\"", key);
+	uint8_t *to = buf_reserve(b, (v.n + 2) / 3 * 4 + 1);
+	b->n += (size_t)EVP_EncodeBlock(to, v.p, (int)v.n);
+	buf_append_byte(b, '"');
+}
+
+static void got(struct stream_read *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, read);
+	enum err e = q->result;
+	bool exact = r->filter.n || (e == OK && q->msgs[0].seq == r->seq);
+	if (e == ERR_CLOSED) {
+		api_drop(r);
+		return;
+	}
+	if (e == ERR_CORRUPT || e == ERR_IO) {
+		stream_read_release(q);
+		api_refuse(r, JS_UNAVAILABLE, "the message is damaged");
+		return;
+	}
+	if (e != OK || !exact) {
+		stream_read_release(q);
+		api_refuse(r, JS_NO_MESSAGE, NULL);
+		return;
+	}
+	const struct stream_msg *m = &q->msgs[0];
+	struct buf b = { 0 };
+	buf_append_str(&b, ",\"message\":{\"subject\":");
+	api_string_print(&b, m->subject);
+	buf_printf(&b, ",\"seq\":%llu", (unsigned long long)m->seq);
+	if (!r->no_header) print_base64(&b, "hdrs", m->header);
+	print_base64(&b, "data", m->payload);
+	buf_append_str(&b, ",\"time\":");
+	api_time_print(&b, m->time_ns);
+	buf_append_byte(&b, '}');
+	stream_read_release(q);
+	api_answer(r, &b);
+}
+
+struct newest {
+	uint64_t seq;
+};
+
+static bool take_newest(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last)
+{
+	struct newest *n = arg;
+	(void)subject;
+	(void)first_hint;
+	if (count && last > n->seq) n->seq = last;
+	return true;
+}
+
+/* What is asked for: by sequence, the last of a subject, or the next of a subject from a sequence on. */
+static void get_synced(struct stream_req *sync)
+{
+	struct api_request *r = CONTAINER_OF(sync, struct api_request, stream_req);
+	struct station *s = api_station(r);
+	if (!s) return;
+	json_t *root = json_loadb((const char *)r->body.p, r->body.n, 0, NULL);
+	int64_t seq = json_integer_value(json_object_get(root, "seq"));
+	const char *last = json_string_value(json_object_get(root, "last_by_subj")),
+		   *next = json_string_value(json_object_get(root, "next_by_subj"));
+	r->no_header = json_is_true(json_object_get(root, "no_hdr"));
+	struct newest n = { 0 };
+	bool bad = !json_is_object(root) || seq < 0 || (last && (next || seq)) || (!last && !next && seq == 0);
+	if (!bad && last) {
+		struct slice filter = slice_of_str(last);
+		stream_subjects(station_stream(s), &filter, 1, take_newest, &n);
+		r->seq = n.seq;
+	} else {
+		r->seq = (uint64_t)seq;
+	}
+	if (!bad && next) { /* kept in r->tail: the read borrows it */
+		mem_free(r->tail);
+		r->tail = mem_strdup(next);
+		r->filter = slice_of_str(r->tail);
+	}
+	json_decref(root);
+	if (bad) {
+		api_refuse(r, JS_BAD_REQUEST, NULL);
+		return;
+	}
+	if (last && r->seq == 0) {
+		api_refuse(r, JS_NO_MESSAGE, NULL);
+		return;
+	}
+	r->read = (struct stream_read) { .done = got, .from = r->seq, .max_msgs = 1 };
+	if (r->filter.n) {
+		r->read.filters = &r->filter;
+		r->read.filter_count = 1;
+	}
+	stream_read_start(station_stream(s), &r->read);
+}
+
+void api_msg_get(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	if (r->body.n == 0) {
+		api_refuse(r, JS_BAD_REQUEST, NULL);
+		return;
+	}
+	api_after_sync(r, s, get_synced);
+}
+
+/* ---- delete ---- */
+
+static void msg_deleted(struct stream_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
+	struct buf b = { 0 };
+	char seq[24];
+	if (q->result != OK) {
+		api_refuse_err(r, q->result);
+	} else if (q->seq == 0) {
+		(void)snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
+		api_refuse(r, JS_SEQUENCE_NOT_FOUND, seq);
+	} else {
+		buf_append_str(&b, ",\"success\":true");
+		api_answer(r, &b);
+	}
+}
+
+static void delete_synced(struct stream_req *sync)
+{
+	struct api_request *r = CONTAINER_OF(sync, struct api_request, stream_req);
+	struct station *s = api_station(r);
+	struct stream_state st;
+	if (!s) return;
+	stream_state(station_stream(s), &st);
+	if (r->seq == 0 || r->seq > st.last_seq) {
+		api_refuse(r, JS_STREAM_MSG_DELETE, "stream store EOF");
+		return;
+	}
+	r->stream_req = (struct stream_req) { .done = msg_deleted };
+	stream_delete_msg(station_stream(s), r->seq, &r->stream_req);
+	station_mark_dirty(s);
+}
+
+void api_msg_delete(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	const struct stream_config *c = stream_config(station_stream(s));
+	json_t *root = json_loadb((const char *)r->body.p, r->body.n, 0, NULL);
+	json_t *seq = json_object_get(root, "seq");
+	bool bad = !json_is_object(root) || !json_is_integer(seq) || json_integer_value(seq) < 0;
+	r->seq = bad ? 0 : (uint64_t)json_integer_value(seq);
+	json_decref(root);
+	if (bad) {
+		api_refuse(r, JS_INVALID_JSON, "seq is expected");
+	} else if (c->sealed) {
+		api_refuse(r, JS_STREAM_SEALED, NULL);
+	} else if (c->deny_delete) {
+		api_refuse(r, JS_STREAM_MSG_DELETE, "message delete not permitted");
+	} else {
+		api_after_sync(r, s, delete_synced);
+	}
+}

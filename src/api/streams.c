@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streams over the API (spec §5.2, §5.3). */
+#include "api_internal.h"
+
+#include <jansson.h>
+
+/* ---- StreamInfo ---- */
+
+struct subjects_print {
+	struct buf *b;
+	uint64_t skip, count, total;
+};
+
+static bool print_subject(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last)
+{
+	struct subjects_print *p = arg;
+	(void)first_hint;
+	(void)last;
+	if (p->total++ < p->skip || p->count >= SUBJECTS_LIMIT) return true;
+	buf_append_byte(p->b, p->count++ ? ',' : '{');
+	api_string_print(p->b, subject);
+	buf_printf(p->b, ":%llu", (unsigned long long)count);
+	return true;
+}
+
+struct info_wish {
+	bool deleted_details;
+	struct slice subjects_filter;
+	uint64_t offset;
+};
+
+static void print_deleted(struct buf *b, struct stream *s, const struct stream_state *st)
+{
+	uint64_t n = 0;
+	if (st->deleted_count == 0) return;
+	buf_append_str(b, ",\"deleted\":[");
+	for (uint64_t seq = st->first_seq; seq <= st->last_seq && n < SUBJECTS_LIMIT; seq++) {
+		if (stream_is_live(s, seq)) continue;
+		buf_printf(b, n++ ? ",%llu" : "%llu", (unsigned long long)seq);
+	}
+	buf_append_byte(b, ']');
+}
+
+static void print_state(struct buf *b, struct stream *s, const struct info_wish *wish)
+{
+	struct stream_state st;
+	stream_state(s, &st);
+	buf_printf(b, "{\"messages\":%llu,\"bytes\":%llu,\"first_seq\":%llu,\"first_ts\":", (unsigned long long)st.msgs,
+		(unsigned long long)st.bytes, (unsigned long long)st.first_seq);
+	api_time_print(b, st.first_time_ns);
+	buf_printf(b, ",\"last_seq\":%llu,\"last_ts\":", (unsigned long long)st.last_seq);
+	api_time_print(b, st.last_time_ns);
+	if (st.subject_count) buf_printf(b, ",\"num_subjects\":%llu", (unsigned long long)st.subject_count);
+	if (st.deleted_count) buf_printf(b, ",\"num_deleted\":%llu", (unsigned long long)st.deleted_count);
+	if (wish->deleted_details) print_deleted(b, s, &st);
+	if (wish->subjects_filter.n) {
+		struct subjects_print p = { b, wish->offset, 0, 0 };
+		size_t at = b->n;
+		buf_append_str(b, ",\"subjects\":");
+		stream_subjects(s, &wish->subjects_filter, 1, print_subject, &p);
+		if (p.count) {
+			buf_append_byte(b, '}');
+		} else {
+			b->n = at;
+		}
+	}
+	buf_printf(b, ",\"consumer_count\":%llu}", (unsigned long long)st.consumer_count);
+}
+
+static void print_info(struct buf *b, struct station *s, const struct info_wish *wish)
+{
+	buf_append_str(b, "\"config\":");
+	stream_config_print(b, stream_config(station_stream(s)));
+	buf_append_str(b, ",\"created\":");
+	api_time_print(b, stream_created_ns(station_stream(s)));
+	buf_append_str(b, ",\"state\":");
+	print_state(b, station_stream(s), wish);
+}
+
+/* ---- create and update ---- */
+
+bool api_stream_ready(struct api_request *r)
+{
+	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
+	if (!s) return false;
+	return stream_is_leader(station_stream(s)) &&
+	       (r->did_create || stream_config_equal(stream_config(station_stream(s)), &r->config));
+}
+
+void api_stream_answer(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	struct buf b = { 0 };
+	buf_append_byte(&b, ',');
+	print_info(&b, s, &(struct info_wish) { 0 });
+	if (r->did_create) buf_append_str(&b, ",\"did_create\":true");
+	api_answer(r, &b);
+}
+
+static void meta_done(struct meta_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, meta_req);
+	if (q->result == OK) {
+		api_wait(r);
+	} else if (q->result == ERR_EXISTS) {
+		api_refuse(r, JS_STREAM_NAME_EXISTS, NULL);
+	} else if (q->result == ERR_NOT_FOUND) {
+		api_refuse(r, JS_STREAM_NOT_FOUND, NULL);
+	} else {
+		api_refuse_err(r, q->result);
+	}
+}
+
+/* What create and update check alike; false: answered. */
+static bool take_config(struct api_request *r)
+{
+	if (!stream_config_parse(&r->config, buf_slice(&r->body), &r->error)) {
+		api_fail(r);
+		return false;
+	}
+	if (strcmp(r->config.name, r->stream) != 0) {
+		api_refuse(r, JS_STREAM_NAME_MISMATCH, NULL);
+		return false;
+	}
+	if (r->config.num_replicas > 1) {
+		api_refuse(r, JS_REPLICAS_STANDALONE, NULL);
+		return false;
+	}
+	return true;
+}
+
+static bool overlaps(struct api_request *r)
+{
+	for (size_t i = 0; i < r->config.subject_count; i++) {
+		if (!stations_overlap(r->api->stations, r->account->name, slice_of_str(r->config.subjects[i]),
+			    slice_of_str(r->config.name)))
+			continue;
+		api_refuse(r, JS_SUBJECT_OVERLAP, NULL);
+		return true;
+	}
+	return false;
+}
+
+void api_stream_create(struct api_request *r)
+{
+	if (!take_config(r)) return;
+	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
+	if (s && !stream_config_equal(stream_config(station_stream(s)), &r->config)) {
+		api_refuse(r, JS_STREAM_NAME_EXISTS, NULL);
+		return;
+	}
+	if (r->config.sealed && !s) {
+		api_refuse(r, JS_STREAM_CONFIG, "stream configuration for create can not be sealed");
+		return;
+	}
+	r->did_create = true;
+	if (s) {
+		api_wait(r);
+		return;
+	}
+	if (overlaps(r)) return;
+	r->meta_req = (struct meta_req) { .done = meta_done };
+	meta_stream_create(r->api->meta, r->account->name, &r->config, &r->meta_req);
+}
+
+void api_stream_update(struct api_request *r)
+{
+	if (!take_config(r)) return;
+	struct station *s = api_station(r);
+	if (!s) return;
+	if (!stream_config_can_update(stream_config(station_stream(s)), &r->config, &r->error)) {
+		api_fail(r);
+		return;
+	}
+	if (overlaps(r)) return;
+	r->meta_req = (struct meta_req) { .done = meta_done };
+	meta_stream_update(r->api->meta, r->account->name, &r->config, &r->meta_req);
+}
+
+/* ---- delete ---- */
+
+static void deleted(struct meta_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, meta_req);
+	struct buf b = { 0 };
+	if (q->result == ERR_NOT_FOUND) {
+		api_refuse(r, JS_STREAM_NOT_FOUND, NULL);
+	} else if (q->result != OK) {
+		api_refuse_err(r, q->result);
+	} else {
+		buf_append_str(&b, ",\"success\":true");
+		api_answer(r, &b);
+	}
+}
+
+void api_stream_delete(struct api_request *r)
+{
+	if (!api_station(r)) return;
+	r->meta_req = (struct meta_req) { .done = deleted };
+	meta_stream_delete(r->api->meta, r->account->name, slice_of_str(r->stream), &r->meta_req);
+}
+
+/* ---- info, names, list ---- */
+
+static void info_synced(struct stream_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
+	struct info_wish wish = { 0 };
+	struct station *s = api_station(r);
+	if (!s) return;
+	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
+	wish.deleted_details = json_is_true(json_object_get(root, "deleted_details"));
+	wish.subjects_filter = slice_of_str(json_string_value(json_object_get(root, "subjects_filter")));
+	wish.offset = (uint64_t)json_integer_value(json_object_get(root, "offset"));
+	struct buf b = { 0 };
+	buf_append_byte(&b, ',');
+	print_info(&b, s, &wish);
+	if (wish.subjects_filter.n) {
+		struct stream_state st;
+		stream_state(station_stream(s), &st);
+		buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)st.subject_count,
+			(unsigned long long)wish.offset, SUBJECTS_LIMIT);
+	}
+	json_decref(root);
+	api_answer(r, &b);
+}
+
+void api_stream_info(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (s) api_after_sync(r, s, info_synced);
+}
+
+struct listing {
+	struct buf b;
+	uint64_t offset, total, shown, limit;
+	struct slice subject;
+	bool names;
+};
+
+static bool list_one(void *arg, struct station *s)
+{
+	struct listing *l = arg;
+	if (l->subject.n && !stream_config_overlaps(stream_config(station_stream(s)), l->subject)) return true;
+	if (l->total++ < l->offset || l->shown >= l->limit) return true;
+	buf_append_byte(&l->b, l->shown++ ? ',' : '[');
+	if (l->names) {
+		api_string_print(&l->b, station_stream_name(s));
+	} else {
+		buf_append_byte(&l->b, '{');
+		print_info(&l->b, s, &(struct info_wish) { 0 });
+		buf_append_byte(&l->b, '}');
+	}
+	return true;
+}
+
+static void list_streams(struct api_request *r, bool names)
+{
+	struct listing l = { .names = names, .limit = names ? NAMES_LIMIT : LIST_LIMIT };
+	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
+	if (r->body.n && !json_is_object(root)) {
+		json_decref(root);
+		api_refuse(r, JS_INVALID_JSON, "an object is expected");
+		return;
+	}
+	int64_t offset = json_integer_value(json_object_get(root, "offset"));
+	l.offset = offset > 0 ? (uint64_t)offset : 0;
+	l.subject = slice_of_str(json_string_value(json_object_get(root, "subject")));
+	stations_each(r->api->stations, r->account->name, list_one, &l);
+	struct buf b = { 0 };
+	buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%llu,\"streams\":", (unsigned long long)l.total,
+		(unsigned long long)l.offset, (unsigned long long)l.limit);
+	if (l.shown) {
+		buf_append_slice(&b, buf_slice(&l.b));
+		buf_append_byte(&b, ']');
+	} else {
+		buf_append_str(&b, names ? "null" : "[]");
+	}
+	buf_deinit(&l.b);
+	json_decref(root);
+	api_answer(r, &b);
+}
+
+void api_stream_names(struct api_request *r) { list_streams(r, true); }
+void api_stream_list(struct api_request *r) { list_streams(r, false); }
+
+/* ---- account ---- */
+
+struct usage {
+	uint64_t memory, storage, streams, consumers, reserved_memory, reserved_storage;
+};
+
+static bool add_usage(void *arg, struct station *s)
+{
+	struct usage *u = arg;
+	struct stream_state st;
+	const struct stream_config *c = stream_config(station_stream(s));
+	stream_state(station_stream(s), &st);
+	u->streams++;
+	u->consumers += st.consumer_count;
+	*(c->storage == STREAM_MEMORY ? &u->memory : &u->storage) += st.bytes;
+	if (c->max_bytes > 0)
+		*(c->storage == STREAM_MEMORY ? &u->reserved_memory : &u->reserved_storage) += (uint64_t)c->max_bytes;
+	return true;
+}
+
+void api_account_info(struct api_request *r)
+{
+	struct usage u = { 0 };
+	struct buf b = { 0 };
+	stations_each(r->api->stations, r->account->name, add_usage, &u);
+	buf_printf(&b,
+		",\"memory\":%llu,\"storage\":%llu,\"reserved_memory\":%llu,\"reserved_storage\":%llu,\"streams\":%llu,"
+		"\"consumers\":%llu",
+		(unsigned long long)u.memory, (unsigned long long)u.storage, (unsigned long long)u.reserved_memory,
+		(unsigned long long)u.reserved_storage, (unsigned long long)u.streams, (unsigned long long)u.consumers);
+	buf_append_str(&b,
+		",\"limits\":{\"max_memory\":-1,\"max_storage\":-1,\"max_streams\":-1,\"max_consumers\":-1,\"max_ack_"
+		"pending\":-1,"
+		"\"memory_max_stream_bytes\":-1,\"storage_max_stream_bytes\":-1,\"max_bytes_required\":false}");
+	buf_printf(&b, ",\"api\":{\"total\":%llu,\"errors\":%llu}", (unsigned long long)r->api->total,
+		(unsigned long long)r->api->errors);
+	api_answer(r, &b);
+}
+
+/* ---- purge ---- */
+
+static void purged(struct stream_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
+	struct buf b = { 0 };
+	if (q->result != OK) {
+		api_refuse_err(r, q->result);
+		return;
+	}
+	buf_printf(&b, ",\"success\":true,\"purged\":%llu", (unsigned long long)q->seq);
+	api_answer(r, &b);
+}
+
+/* What is in flight is there when the purge looks. */
+static void purge_synced(struct stream_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
+	struct station *s = api_station(r);
+	if (!s) return;
+	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
+	int64_t seq = json_integer_value(json_object_get(root, "seq")),
+		keep = json_integer_value(json_object_get(root, "keep"));
+	struct slice filter = slice_of_str(json_string_value(json_object_get(root, "filter")));
+	bool bad_json = r->body.n && !json_is_object(root),
+	     bad = seq < 0 || keep < 0 || (seq && keep) || (filter.n && !subject_is_valid(filter));
+	if (bad_json) {
+		api_refuse(r, JS_INVALID_JSON, "an object is expected");
+	} else if (bad) {
+		api_refuse(r, JS_BAD_REQUEST, NULL);
+	} else {
+		r->stream_req = (struct stream_req) { .done = purged };
+		stream_purge(station_stream(s), filter, (uint64_t)seq, (uint64_t)keep, &r->stream_req);
+		station_mark_dirty(s);
+	}
+	json_decref(root);
+}
+
+void api_stream_purge(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	if (stream_config(station_stream(s))->sealed) {
+		api_refuse(r, JS_STREAM_SEALED, NULL);
+	} else if (stream_config(station_stream(s))->deny_purge) {
+		api_refuse(r, JS_STREAM_PURGE, "stream purge not permitted");
+	} else {
+		api_after_sync(r, s, purge_synced);
+	}
+}

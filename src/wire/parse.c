@@ -190,6 +190,12 @@ static enum wire_result fail(struct wire_op *op, enum wire_error e)
 	return WIRE_BAD;
 }
 
+/* The arguments count, and blanks without end do too. */
+static bool line_is_too_long(const struct wire_parser *p, struct slice line, struct slice args)
+{
+	return args.n > p->control_line_max || line.n > (size_t)p->control_line_max + LINE_SLACK;
+}
+
 /* No LF yet: refuse what cannot become good any more, so that nobody makes us wait for an endless line. */
 static enum wire_result line_incomplete(struct wire_parser *p, struct slice in, struct wire_op *op)
 {
@@ -197,9 +203,8 @@ static enum wire_result line_incomplete(struct wire_parser *p, struct slice in, 
 	enum wire_verb v;
 	enum wire_error e = verb_find(p, in, &v);
 	if (e != WIRE_ERROR_NONE) return fail(op, e);
-	struct slice args = skip_blanks(slice_from(in, verbs[v].n));
-	if (args.n > 0 && args.p[args.n - 1] == '\r') args.n--;
-	if (args.n > p->control_line_max || in.n > (size_t)p->control_line_max + LINE_SLACK)
+	struct slice line = in.p[in.n - 1] == '\r' ? slice_first(in, in.n - 1) : in;
+	if (line_is_too_long(p, line, skip_blanks(slice_from(line, verbs[v].n))))
 		return fail(op, WIRE_ERROR_CONTROL_LINE);
 	p->scanned = in.n;
 	return WIRE_MORE;
@@ -312,7 +317,7 @@ enum wire_result wire_parse(struct wire_parser *p, struct slice in, struct wire_
 	const struct verb_row *row = &verbs[op->verb];
 	if (line.n < row->n || (row->needs_blank && line.n == row->n)) return fail(op, WIRE_ERROR_UNKNOWN_OP);
 	struct slice args = skip_blanks(slice_from(line, row->n));
-	if (args.n > p->control_line_max) return fail(op, WIRE_ERROR_CONTROL_LINE);
+	if (line_is_too_long(p, line, args)) return fail(op, WIRE_ERROR_CONTROL_LINE);
 	struct slice v[ARGS_MAX];
 	if (row->take_text) row->take_text(args, op);
 	if (row->take_args) e = row->take_args(v, args_split(args, v), op);

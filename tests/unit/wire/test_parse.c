@@ -116,6 +116,9 @@ static void check_cases(uint32_t verbs, const struct parse_case *cases, size_t c
 
 #define A16 "aaaaaaaaaaaaaaaa"
 #define A64 A16 A16 A16 A16
+#define BLANK16 "                "
+#define BLANK48 BLANK16 BLANK16 BLANK16
+#define BLANK64 BLANK48 BLANK16
 
 static void from_client(void **state)
 {
@@ -195,6 +198,8 @@ static void from_client(void **state)
 		{ "SUB " A64 "\r", "..." },
 		{ "SUB " A64 "a", "!CONTROL_LINE" },
 		{ "CONNECT " A64 "a", "!CONTROL_LINE" },
+		{ "SUB" BLANK64 BLANK48 "a 1\r\n", "SUB s=a sid=1;" },
+		{ "SUB" BLANK64 BLANK64 "a 1\r\n", "!CONTROL_LINE" },
 		{ "PING" A64 "a\r\n", "!CONTROL_LINE" },
 	};
 	check_cases(WIRE_FROM_CLIENT, cases, COUNT_OF(cases));

@@ -42,6 +42,7 @@ struct pipe {
 	bool is_stalled;  /* the first segment met a cut */
 	bool is_ended;    /* SEGMENT_END has arrived */
 	bool has_sent_end;
+	bool is_reset; /* what is sent behind a reset reaches nobody */
 };
 
 struct conn_end {
@@ -205,6 +206,8 @@ static void pipe_arm(struct pipe *p)
 static void pipe_segment(struct pipe *p, enum segment_kind kind, size_t n)
 {
 	struct sim *s = p->conn->s;
+	if (p->is_reset) return;
+	p->is_reset = kind == SEGMENT_RESET;
 	struct segment *g = NEW(struct segment);
 	*g = (struct segment) { .kind = kind, .n = n };
 	g->at_ns = u64_max(s->now_ns + net_delay(s), p->last_ns);
@@ -232,6 +235,7 @@ static void pipe_put(struct pipe *p, const uint8_t *bytes, size_t n)
 static void pipe_send(struct pipe *p, const uint8_t *bytes, size_t n)
 {
 	struct sim *s = p->conn->s;
+	if (p->is_reset) return;
 	pipe_put(p, bytes, n);
 	while (n > 0) {
 		size_t part = size_min(n, s->net.segment_bytes_max);
@@ -251,6 +255,7 @@ static size_t pipe_window(const struct pipe *p)
 static void pipe_reset(struct pipe *p)
 {
 	/* A reset does not wait behind data; what it overtakes is lost. */
+	if (p->is_reset) return;
 	if (sim_draw(p->conn->s, 2) == 0) {
 		size_t lost = 0;
 		LIST_EACH (node, &p->under_way) { lost += CONTAINER_OF(node, struct segment, link)->n; }
@@ -339,7 +344,7 @@ static void pipe_fire(struct sim_event *e)
 		pipe_stall(p);
 		return;
 	}
-	if (g->kind == SEGMENT_DATA && (cut == SIM_CUT_RESET || sim_happens(s, s->net.reset_ppm))) {
+	if (g->kind == SEGMENT_DATA && !p->is_reset && (cut == SIM_CUT_RESET || sim_happens(s, s->net.reset_ppm))) {
 		conn_reset(c);
 		pipe_arm(p);
 		return;
@@ -912,24 +917,34 @@ void sim_net_fail_accept(struct sim_node *n, unsigned count, enum err e)
 
 /* ---- death ---- */
 
-/* A random first part of what the machine had sent is on the wire and arrives. */
+/* A random first part of what the machine had sent is on the wire and arrives; it sends nothing again, so that what is stalled is
+ * lost. A reset has left it already: without it nobody would ever tell the peer. */
 static void pipe_cut_short(struct pipe *out)
 {
 	uint64_t kept = 0;
 	LIST_EACH (node, &out->under_way) { kept++; }
-	kept = sim_draw(out->conn->s, kept + 1);
+	kept = out->is_stalled ? 0 : sim_draw(out->conn->s, kept + 1);
 	LIST_EACH_SAFE (node, &out->under_way) {
 		struct segment *g = CONTAINER_OF(node, struct segment, link);
 		if (kept > 0) {
 			kept--;
 			continue;
 		}
+		if (g->kind == SEGMENT_RESET) continue;
 		out->count -= g->n;
 		list_remove(&g->link);
 		mem_free(g);
 	}
-	/* It sends nothing again: what is stalled on the way stays lost. */
-	if (list_is_empty(&out->under_way) || out->is_stalled) pipe_clear(out);
+	if (list_is_empty(&out->under_way)) pipe_clear(out);
+}
+
+/* What the machine had not read is gone with it. A writer whose window that filled keeps probing: here, it sends more. */
+static void pipe_forget(struct pipe *in)
+{
+	in->count -= in->arrived;
+	in->head += in->arrived;
+	in->arrived = in->unheard = 0;
+	if (pipe_sender(in)->stream) stream_wake(pipe_sender(in)->stream);
 }
 
 void sim_net_power_off(struct sim_node *n)
@@ -941,6 +956,7 @@ void sim_net_power_off(struct sim_node *n)
 			c->end[k].stream = NULL;
 			c->end[k].is_forgotten = true;
 			pipe_cut_short(&c->pipe[k]);
+			pipe_forget(&c->pipe[1 - k]);
 		}
 		conn_check(c);
 	}

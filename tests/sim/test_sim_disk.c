@@ -109,7 +109,8 @@ static void opens_obey_their_flags(void **state)
 	assert_int_equal(io_dir_make(io, "d"), OK);
 	assert_int_equal(io_dir_make(io, "d"), ERR_EXISTS);
 	assert_int_equal(io_file_open(io, "d", IO_OPEN_READ, &f), ERR_INVALID);
-	assert_int_equal(io_file_open(io, "d/a", IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE | IO_OPEN_LOCK, &f), OK);
+	assert_int_equal(
+		io_file_open(io, "d/a", IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE | IO_OPEN_LOCK, &f), OK);
 	assert_int_equal(io_file_open(io, "d/a", IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE, &g), ERR_EXISTS);
 	assert_int_equal(io_file_open(io, "/d/./a", IO_OPEN_WRITE | IO_OPEN_LOCK, &g), ERR_LOCKED);
 	assert_int_equal(io_file_open(io, "d/a", IO_OPEN_READ, &g), OK);
@@ -615,8 +616,14 @@ static void a_backup_comes_back(void **state)
 	sim_free(s);
 }
 
-static void collect_path(void *arg, const char *path, uint64_t bytes) { buf_printf(arg, "%s:%" PRIu64 " ", path, bytes); }
-static void collect_name(void *arg, const char *name, bool is_dir) { buf_printf(arg, "%s%s ", name, is_dir ? "/" : ""); }
+static void collect_path(void *arg, const char *path, uint64_t bytes)
+{
+	buf_printf(arg, "%s:%" PRIu64 " ", path, bytes);
+}
+static void collect_name(void *arg, const char *name, bool is_dir)
+{
+	buf_printf(arg, "%s%s ", name, is_dir ? "/" : "");
+}
 
 static void listings_are_sorted(void **state)
 {

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* raft_sim — groups of replicas under every fault a minority may suffer, and under loss of power on all.
+ *
+ * A seed: machines boot, groups are made, leaders propose; for a minute faults come and go; then all is healed, and every group must make
+ * progress within 15 s and all its voters end with the same history. Oracle: raft_chain.h.
+ *
+ *   raft_sim [--seeds N] [--seed S] [--nodes 3|5] [--groups N] [--seconds N] [--trace] [--bug NAME] [--expect] [--quiet] */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sim/raft_node.h"
+#ifdef RAFT_SIM_MEM_LOG
+#include "sim/mem_log.h"
+#endif
+
+struct settings {
+	uint64_t seeds, seed;
+	unsigned nodes, groups, seconds;
+	bool trace, quiet, expect;
+	const char *bug;
+};
+
+struct run {
+	struct raft_world w;
+	const struct settings *settings;
+	uint64_t healed_ns;
+	uint64_t before[CHAIN_GROUPS_MAX];
+	bool chaos;
+};
+
+static uint64_t world_now(void *arg) { return sim_now_ns(arg); }
+static uint64_t between(struct raft_world *w, uint64_t low, uint64_t high)
+{
+	return low + sim_below(w->s, high - low + 1);
+}
+static bool chance(struct raft_world *w, unsigned percent) { return sim_below(w->s, 100) < percent; }
+
+/* ---- machines ---- */
+
+static bool is_up(const struct raft_machine *m) { return sim_node_state(m->n) == SIM_UP; }
+
+static void machine_boot(void *arg)
+{
+	struct raft_machine *m = arg;
+	enum sim_state st = sim_node_state(m->n);
+	if (st == SIM_OFF || st == SIM_DOWN) sim_node_boot(m->n, &raft_node_program, m);
+}
+
+static struct raft_node *leader_of(struct raft_world *w, unsigned g)
+{
+	for (unsigned i = 0; i < w->node_count; i++) {
+		struct raft_node *n = is_up(&w->machine[i]) ? raft_node_of(&w->machine[i]) : NULL;
+		if (n && n->chain[g].group && n->chain[g].leading) return n;
+	}
+	return NULL;
+}
+
+static unsigned machine_of(const struct raft_world *w, uint64_t id)
+{
+	for (unsigned i = 0; i < w->node_count; i++)
+		if (w->machine[i].raft_id == id) return i;
+	return CHAIN_NODES_MAX;
+}
+
+/* In doubt anywhere, or not up: not whole. */
+static bool is_whole(const struct raft_machine *m)
+{
+	if (!is_up(m)) return false;
+	struct raft_node *n = raft_node_of(m);
+	for (unsigned g = 0; g < m->world->group_count; g++) {
+		struct group_status s;
+		if (!n->chain[g].group) continue;
+		group_status(n->chain[g].group, &s);
+		if (s.in_doubt || s.state != GROUP_RUNNING || s.installing) return false;
+	}
+	return true;
+}
+
+/* What a meta group would do: groups are made where they belong, and were not before. */
+static void meta_step(void *arg)
+{
+	struct run *r = arg;
+	struct raft_world *w = &r->w;
+	bool all_known = true;
+	for (unsigned i = 0; i < w->node_count; i++) all_known &= w->machine[i].raft_id != 0;
+	for (unsigned i = 0; all_known && i < w->node_count; i++) {
+		struct raft_machine *m = &w->machine[i];
+		if (!is_up(m)) continue;
+		struct raft_node *n = raft_node_of(m);
+		if (m->damaged && is_whole(m)) m->damaged = false;
+		for (unsigned g = 0; g < w->group_count; g++) {
+			struct group_status s = { 0 };
+			struct group *gr = raft_group_find(&n->groups, g + 1);
+			if (!gr && !m->made[g]) raft_node_make(n, g, i < w->voter_count);
+			if (!gr && m->made[g] && !m->damaged)
+				oracle_violated(&w->oracle, "LOST group %u on node %u", g + 1, i + 1);
+			if (gr) group_status(gr, &s);
+			if (gr && s.state == GROUP_RUNNING) m->made[g] = true;
+		}
+	}
+	sim_after(w->s, MILLIS(100), meta_step, r);
+}
+
+/* ---- faults ---- */
+
+static void power_off(struct raft_world *w, struct raft_machine *m, bool power)
+{
+	if (!is_up(m) && sim_node_state(m->n) != SIM_BOOTING) return;
+	sim_node_crash(m->n, power ? SIM_POWER : SIM_KILL);
+	sim_after(w->s, between(w, MILLIS(10), MILLIS(2500)), machine_boot, m);
+}
+
+static void fault_kill(struct run *r, struct raft_machine *m)
+{
+	if (chance(&r->w, 40)) return;
+	sim_count(r->w.s, "fault kill");
+	power_off(&r->w, m, false);
+}
+
+static void fault_power(struct run *r, struct raft_machine *m)
+{
+	sim_count(r->w.s, "fault power");
+	power_off(&r->w, m, true);
+}
+
+static void fault_power_all(struct run *r, struct raft_machine *m)
+{
+	(void)m;
+	if (chance(&r->w, 80)) return;
+	sim_count(r->w.s, "fault power all");
+	for (unsigned i = 0; i < r->w.node_count; i++) power_off(&r->w, &r->w.machine[i], true);
+}
+
+static void heal_net(void *arg) { sim_net_heal(((struct raft_world *)arg)->s); }
+
+static void fault_cut(struct run *r, struct raft_machine *m)
+{
+	struct raft_world *w = &r->w;
+	sim_count(w->s, "fault cut");
+	enum sim_cut how = chance(w, 60) ? SIM_CUT_STALL : SIM_CUT_RESET;
+	for (unsigned i = 0; i < w->node_count; i++) {
+		if (i == m->index) continue;
+		if (chance(w, 75)) sim_net_cut(w->s, m->n, w->machine[i].n, how);
+		if (chance(w, 75)) sim_net_cut(w->s, w->machine[i].n, m->n, how);
+	}
+	sim_after(w->s, between(w, MILLIS(50), MILLIS(3500)), heal_net, w);
+}
+
+static void fault_reset(struct run *r, struct raft_machine *m)
+{
+	struct raft_machine *o = &r->w.machine[sim_below(r->w.s, r->w.node_count)];
+	sim_count(r->w.s, "fault reset");
+	if (o != m) sim_net_reset(r->w.s, m->n, o->n);
+}
+
+static void fault_pause(struct run *r, struct raft_machine *m)
+{
+	if (!is_up(m)) return;
+	sim_count(r->w.s, "fault pause");
+	sim_node_pause(m->n, between(&r->w, MILLIS(50), MILLIS(3000)));
+}
+
+static void fault_clock(struct run *r, struct raft_machine *m)
+{
+	sim_count(r->w.s, "fault clock");
+	sim_node_wall_jump(m->n, (int64_t)between(&r->w, 0, SECONDS(7200)) - (int64_t)SECONDS(3600));
+}
+
+static void fault_transfer(struct run *r, struct raft_machine *m)
+{
+	unsigned g = (unsigned)sim_below(r->w.s, r->w.group_count);
+	struct raft_node *n = leader_of(&r->w, g);
+	if (!n) return;
+	sim_count(r->w.s, "fault transfer");
+	raft_node_change(n, g, GROUP_TRANSFER, chance(&r->w, 50) ? 0 : m->raft_id);
+}
+
+static void fault_member(struct run *r, struct raft_machine *m)
+{
+	struct raft_world *w = &r->w;
+	unsigned g = (unsigned)sim_below(w->s, w->group_count), voters = 0;
+	struct raft_node *n = leader_of(w, g);
+	if (!n || !m->made[g]) return;
+	struct group_status s;
+	const struct group_member_status *there = NULL;
+	group_status(n->chain[g].group, &s);
+	for (unsigned i = 0; i < s.member_count; i++) {
+		voters += s.member[i].role == GROUP_VOTER;
+		if (s.member[i].id == m->raft_id) there = &s.member[i];
+	}
+	sim_count(w->s, "fault member");
+	if (!there)
+		raft_node_change(n, g, GROUP_ADD, m->raft_id);
+	else if (there->role != GROUP_VOTER)
+		raft_node_change(n, g, chance(w, 80) ? GROUP_PROMOTE : GROUP_REMOVE, m->raft_id);
+	else if (voters > (w->node_count > 3 ? 3 : 2))
+		raft_node_change(n, g, chance(w, 60) ? GROUP_REMOVE : GROUP_DEMOTE, m->raft_id);
+}
+
+#ifdef RAFT_SIM_MEM_LOG
+static void disk_ok(void *arg)
+{
+	struct raft_machine *m = arg;
+	mem_disk_admits(m->disk, OK, OK, OK);
+	mem_disk_delay(m->disk, 300 * NS_PER_US, MILLIS(4));
+}
+
+static void fault_stall(struct run *r, struct raft_machine *m)
+{
+	sim_count(r->w.s, "fault stall");
+	uint64_t ns = between(&r->w, MILLIS(50), MILLIS(1500));
+	mem_disk_delay(m->disk, ns / 2, ns);
+	sim_after(r->w.s, ns, disk_ok, m);
+}
+
+static void fault_full(struct run *r, struct raft_machine *m)
+{
+	sim_count(r->w.s, "fault full");
+	mem_disk_admits(
+		m->disk, chance(&r->w, 50) ? ERR_NO_SPACE : ERR_FULL, chance(&r->w, 50) ? ERR_NO_SPACE : OK, OK);
+	sim_after(r->w.s, between(&r->w, MILLIS(100), MILLIS(3000)), disk_ok, m);
+}
+
+static void damage_now(struct run *r, struct raft_machine *m, unsigned g)
+{
+	struct raft_world *w = &r->w;
+	struct chain *c = raft_node_of(m) ? &raft_node_of(m)->chain[g] : NULL;
+	uint64_t last = c && c->group ? c->index : w->oracle.last[g];
+	power_off(w, m, true);
+	uint64_t from = last > 30 ? last - sim_below(w->s, 30) : last;
+	mem_disk_damage(
+		m->disk, g + 1, from + 1, chance(w, 60) ? UINT64_MAX : from + 1 + sim_below(w->s, 5), chance(w, 50));
+}
+#endif
+
+/* Damage touches one machine at a time, and the next only when it is whole again. */
+static void fault_damage(struct run *r, struct raft_machine *m)
+{
+	struct raft_world *w = &r->w;
+	for (unsigned i = 0; i < w->node_count; i++)
+		if (w->machine[i].damaged || !is_whole(&w->machine[i])) return;
+	unsigned g = (unsigned)sim_below(w->s, w->group_count);
+	if (!m->made[g] || chance(w, 50)) return;
+	sim_count(w->s, "fault damage");
+	m->damaged = true;
+	damage_now(r, m, g);
+}
+
+static void (*const faults[])(struct run *r, struct raft_machine *m) = { fault_kill, fault_power, fault_power_all,
+	fault_cut, fault_cut, fault_reset, fault_pause, fault_clock, fault_transfer, fault_member, fault_stall,
+	fault_full, fault_damage };
+
+static void fault_step(void *arg)
+{
+	struct run *r = arg;
+	struct raft_world *w = &r->w;
+	if (!r->chaos) return;
+	unsigned k = (unsigned)sim_below(w->s, COUNT_OF(faults));
+	faults[k](r, &w->machine[sim_below(w->s, w->node_count)]);
+	sim_after(w->s, between(w, MILLIS(100), MILLIS(1200)), fault_step, r);
+}
+
+/* ---- a seed ---- */
+
+static void world_open(struct run *r, const struct settings *st, uint64_t seed)
+{
+	struct raft_world *w = &r->w;
+	*r = (struct run) { .settings = st };
+	w->s = sim_new(seed);
+	oracle_init(&w->oracle, world_now, w->s);
+	w->node_count = st->nodes ? st->nodes : chance(w, 60) ? 3 : 5;
+	w->voter_count = w->node_count == 5 && chance(w, 50) ? 3 : w->node_count;
+	w->group_count = st->groups ? st->groups : (unsigned)between(w, 1, 3);
+	w->bug = st->bug;
+	w->verbose = st->trace;
+	w->load_ns = MILLIS(between(w, 10, 80));
+	w->payload_max = chance(w, 20) ? 4000 : 200;
+	w->options = (struct raft_options) {
+		.heartbeat_ms = 150, .election_ms = 1000, .tick_ms = 50, .recent_bytes_max = 16 * KIB
+	};
+	w->options.chunk_bytes_max = 4 * KIB;
+	w->options.sleep_beats = chance(w, 50) ? 5 : 1000000;
+	struct sim_net *net = sim_net(w->s);
+	net->delay_max_ns = chance(w, 50) ? MILLIS(1) : MILLIS(between(w, 1, 60));
+	net->split_ppm = 20000;
+	net->spike_ppm = 500;
+	for (unsigned i = 0; i < w->node_count; i++) {
+		struct raft_machine *m = &w->machine[i];
+		*m = (struct raft_machine) { .world = w, .index = i, .n = sim_node_new(w->s) };
+#ifdef RAFT_SIM_MEM_LOG
+		m->disk = mem_disk_new(i + 1, sim_below(w->s, UINT64_MAX));
+		mem_disk_settle_every(m->disk, between(w, 4, 64) * KIB);
+#endif
+		sim_node_boot(m->n, &raft_node_program, m);
+	}
+	sim_after(w->s, MILLIS(1), meta_step, r);
+}
+
+static bool is_violated(void *arg) { return ((struct run *)arg)->w.oracle.violation[0] != '\0'; }
+
+static void run_for(struct run *r, uint64_t ns)
+{
+	if (!is_violated(r)) (void)!sim_run_until(r->w.s, is_violated, r, ns);
+}
+
+static void heal(struct run *r)
+{
+	struct raft_world *w = &r->w;
+	r->chaos = false;
+	sim_net_heal(w->s);
+	for (unsigned i = 0; i < w->node_count; i++) {
+#ifdef RAFT_SIM_MEM_LOG
+		disk_ok(&w->machine[i]);
+#endif
+		machine_boot(&w->machine[i]);
+	}
+}
+
+static bool has_progressed(void *arg)
+{
+	struct run *r = arg;
+	if (is_violated(r)) return true;
+	for (unsigned g = 0; g < r->w.group_count; g++)
+		if (r->w.oracle.acked[g] <= r->before[g]) return false;
+	return true;
+}
+
+/* Every voter of the last configuration has the history of the leader. */
+static bool has_converged(void *arg)
+{
+	struct run *r = arg;
+	struct raft_world *w = &r->w;
+	if (is_violated(r)) return true;
+	for (unsigned g = 0; g < w->group_count; g++) {
+		struct raft_node *n = leader_of(w, g);
+		struct group_status s;
+		if (!n) return false;
+		group_status(n->chain[g].group, &s);
+		for (unsigned i = 0; i < s.member_count; i++) {
+			unsigned m = machine_of(w, s.member[i].id);
+			if (m >= w->node_count || !is_up(&w->machine[m])) return false;
+			struct chain *c = &raft_node_of(&w->machine[m])->chain[g];
+			if (!c->group || c->index < r->before[g] || !is_whole(&w->machine[m])) return false;
+		}
+	}
+	return true;
+}
+
+static void describe(struct run *r)
+{
+	struct raft_world *w = &r->w;
+	for (unsigned i = 0; i < w->node_count; i++) {
+		(void)printf("  node %u id %llx state %d%s\n", i + 1, (unsigned long long)w->machine[i].raft_id,
+			sim_node_state(w->machine[i].n), w->machine[i].damaged ? " damaged" : "");
+		for (unsigned g = 0; is_up(&w->machine[i]) && g < w->group_count; g++) {
+			struct chain *c = &raft_node_of(&w->machine[i])->chain[g];
+			struct group_status s;
+			if (!c->group) continue;
+			group_status(c->group, &s);
+			(void)printf("    group %u state %d%s%s%s%s term %llu leader %llx commit %llu applied %llu "
+				     "last %llu durable %llu %s |",
+				g + 1, s.state, s.leading ? " leading" : "", s.asleep ? " asleep" : "",
+				s.in_doubt ? " doubt" : "", s.installing ? " installing" : "",
+				(unsigned long long)s.term, (unsigned long long)s.leader, (unsigned long long)s.commit,
+				(unsigned long long)s.applied, (unsigned long long)s.last,
+				(unsigned long long)s.durable, group_trouble(c->group));
+			for (unsigned k = 0; k < s.member_count; k++)
+				(void)printf(" %llx:%s:%llu%s%s", (unsigned long long)s.member[k].id,
+					s.member[k].role == GROUP_VOTER ? "V" : "L",
+					(unsigned long long)s.member[k].match,
+					s.member[k].backfilled ? ":backfill" : "",
+					s.member[k].installed ? ":refill" : "");
+			(void)printf("\n");
+		}
+	}
+}
+
+static void counters_add(struct run *r, uint64_t sum[COUNTER_COUNT])
+{
+	for (unsigned i = 0; i < r->w.node_count; i++) {
+		struct raft_node *n = is_up(&r->w.machine[i]) ? raft_node_of(&r->w.machine[i]) : NULL;
+		for (unsigned c = 0; n && c < COUNTER_COUNT; c++) sum[c] += n->diag.counter[c];
+	}
+}
+
+static void world_close(struct run *r, struct sim_tally *tally)
+{
+	struct raft_world *w = &r->w;
+	if (tally) sim_tally_add(tally, w->s);
+	sim_free(w->s);
+#ifdef RAFT_SIM_MEM_LOG
+	for (unsigned i = 0; i < w->node_count; i++) mem_disk_free(w->machine[i].disk);
+#endif
+	oracle_deinit(&w->oracle);
+}
+
+static bool seed_run(
+	const struct settings *st, uint64_t seed, struct sim_tally *tally, uint64_t sum[COUNTER_COUNT], uint64_t *acked)
+{
+	static struct run r; /* too large for the stack of a test */
+	world_open(&r, st, seed);
+	run_for(&r, SECONDS(3));
+	r.chaos = true;
+	sim_after(r.w.s, 0, fault_step, &r);
+	run_for(&r, SECONDS((uint64_t)st->seconds));
+	heal(&r);
+	run_for(&r, SECONDS(1));
+	memcpy(r.before, r.w.oracle.acked, sizeof r.before);
+	if (!is_violated(&r) && !sim_run_until(r.w.s, has_progressed, &r, SECONDS(15)))
+		oracle_violated(&r.w.oracle, "PROGRESS: no group may wait longer than 15 s after all is healed");
+	memcpy(r.before, r.w.oracle.acked, sizeof r.before);
+	if (!is_violated(&r) && !sim_run_until(r.w.s, has_converged, &r, SECONDS(30)))
+		oracle_violated(&r.w.oracle, "CONVERGENCE: a member lags 30 s after all is healed");
+	bool bad = is_violated(&r);
+	counters_add(&r, sum);
+	*acked += r.w.acked;
+	if (bad || !st->quiet)
+		(void)printf("seed %" PRIu64 " nodes %u/%u groups %u: acked %llu of %llu, unknown %llu, reads %llu, "
+			     "changes %llu/%llu, events %llu | %s\n",
+			seed, r.w.voter_count, r.w.node_count, r.w.group_count, (unsigned long long)r.w.acked,
+			(unsigned long long)r.w.proposed, (unsigned long long)r.w.unknown,
+			(unsigned long long)r.w.reads, (unsigned long long)r.w.changes_ok,
+			(unsigned long long)r.w.changes_failed, (unsigned long long)sim_events(r.w.s),
+			bad ? r.w.oracle.violation : "ok");
+	if (bad && !st->expect) describe(&r);
+	world_close(&r, tally);
+	return bad;
+}
+
+/* ---- main ---- */
+
+static volatile uint64_t seed_now; /* for the line that a failed assertion prints */
+
+static void on_abort(int sig)
+{
+	char line[64];
+	int n = snprintf(line, sizeof line, "seed %llu died\n", (unsigned long long)seed_now);
+	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) _exit(3);
+	(void)signal(sig, SIG_DFL);
+	(void)raise(sig);
+}
+
+static int usage(void)
+{
+	(void)fprintf(stderr, "raft_sim [--seeds N] [--seed S] [--nodes N] [--groups N] [--seconds N] [--trace] [--bug "
+			      "NAME] [--expect] [--quiet]\n");
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings st = { .seeds = 20, .seed = 1, .seconds = 60 };
+	for (int i = 1; i < argc; i++) {
+		struct slice a = slice_of_str(argv[i]);
+		uint64_t v = 0;
+		bool number = i + 1 < argc && slice_to_u64(slice_of_str(argv[i + 1]), &v) == OK;
+		if (slice_eq_str(a, "--trace"))
+			st.trace = true;
+		else if (slice_eq_str(a, "--quiet"))
+			st.quiet = true;
+		else if (slice_eq_str(a, "--expect"))
+			st.expect = true;
+		else if (slice_eq_str(a, "--bug") && i + 1 < argc)
+			st.bug = argv[++i];
+		else if (slice_eq_str(a, "--seeds") && number)
+			st.seeds = v, i++;
+		else if (slice_eq_str(a, "--seed") && number)
+			st.seed = v, i++;
+		else if (slice_eq_str(a, "--nodes") && number)
+			st.nodes = (unsigned)v, i++;
+		else if (slice_eq_str(a, "--groups") && number)
+			st.groups = (unsigned)v, i++;
+		else if (slice_eq_str(a, "--seconds") && number)
+			st.seconds = (unsigned)v, i++;
+		else
+			return usage();
+	}
+	(void)signal(SIGABRT, on_abort);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	struct sim_tally tally = { 0 };
+	uint64_t sum[COUNTER_COUNT] = { 0 }, bad = 0, acked = 0, done = 0;
+	struct timespec begin, end;
+	(void)clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (uint64_t i = 0; i < st.seeds && !(st.expect && bad); i++, done++) {
+		seed_now = st.seed + i;
+		bad += seed_run(&st, st.seed + i, &tally, sum, &acked);
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+	if (!st.expect) {
+		sim_tally_print(&tally, stdout);
+		for (unsigned c = 0; c < COUNTER_COUNT; c++)
+			if (sum[c])
+				(void)printf("%12llu %s (of the last processes)\n", (unsigned long long)sum[c],
+					diag_counter_name((enum counter)c));
+	}
+	sim_tally_deinit(&tally);
+	(void)printf("== %s%s seeds %llu, violations %llu, acked %llu, %.1f s\n", st.bug ? "bug " : "no bug",
+		st.bug ? st.bug : "", (unsigned long long)done, (unsigned long long)bad, (unsigned long long)acked,
+		seconds);
+	return st.expect ? bad == 0 : bad != 0;
+}

@@ -46,6 +46,15 @@ static void bound_print(struct buf *out, const struct conf_row *row, int64_t v)
 		size_print(out, v);
 }
 
+/* The default as one would write it. Durations in quotes, too: a bare 2m is the number 2,000,000. */
+static void default_print(struct buf *out, const struct conf_row *row)
+{
+	bool is_text = row->type == CONF_STRING || row->type == CONF_DURATION;
+	if (row->type == CONF_CUSTOM)
+		is_text = strcmp(row->expects, "a string") == 0 || strstr(row->expects, "duration");
+	buf_printf(out, is_text ? "\"%s\"" : "%s", row->fallback);
+}
+
 /* ---- docs/config.md ---- */
 
 static void docs_row(struct buf *out, const struct conf_row *row)
@@ -58,7 +67,11 @@ static void docs_row(struct buf *out, const struct conf_row *row)
 		rest = slice_from(rest, one.n + 1);
 	}
 	buf_printf(out, " | %s | ", type_text(row));
-	if (row->fallback && *row->fallback) buf_printf(out, "`%s`", row->fallback);
+	if (row->fallback && *row->fallback) {
+		buf_append_byte(out, '`');
+		default_print(out, row);
+		buf_append_byte(out, '`');
+	}
 	buf_append_str(out, " | ");
 	if (has_bounds(row)) {
 		bound_print(out, row, row->min);
@@ -113,7 +126,9 @@ void conf_print_docs(struct buf *out)
 		"above, or of the environment.\n\n"
 		"- **size**: a number with an optional unit: `k m g t p e` are powers of 1000, `kb mb …`, `kib mib …` "
 		"of 1024.\n"
-		"- **duration**: `\"2m\"`, `1h30m`, `500ms`. A plain number counts as seconds, with a warning.\n"
+		"- **duration**: `\"2m\"`, `\"1h30m\"`, `\"500ms\"`; in quotes, because a bare `2m` is the number "
+		"2,000,000. A plain number counts as\n"
+		"  seconds, with a warning.\n"
 		"- **reload**: a running server follows a change on SIGHUP; a change of any other key makes it refuse "
 		"the new file as a whole.\n\n"
 		"An unknown key, a value of the wrong type and one out of its bounds are errors that name file, line, "
@@ -130,13 +145,7 @@ void conf_print_docs(struct buf *out)
 
 /* ---- conf/thebes.conf ---- */
 
-/* The default as one would write it; strings in quotes. */
-static void example_value(struct buf *out, const struct conf_row *row)
-{
-	bool is_text = row->type == CONF_STRING ||
-		       (row->type == CONF_CUSTOM && row->expects && strcmp(row->expects, "a string") == 0);
-	buf_printf(out, is_text ? "\"%s\"" : "%s", row->fallback);
-}
+enum { INDENT = 4 };
 
 /* Text in lines of at most 110 columns, each behind `prefix`. */
 static void example_text(struct buf *out, const char *prefix, const char *text)
@@ -151,24 +160,24 @@ static void example_text(struct buf *out, const char *prefix, const char *text)
 	}
 }
 
-static void example_row(struct buf *out, const struct conf_row *row, bool is_inner)
+static void example_row(struct buf *out, const struct conf_row *row, unsigned depth)
 {
-	const char *indent = is_inner ? "    " : "";
+	int indent = (int)(INDENT * depth);
 	struct buf prefix = { 0 };
-	buf_printf(&prefix, "%s# ", indent);
+	buf_printf(&prefix, "%*s# ", indent, "");
 	buf_append_byte(out, '\n');
 	example_text(out, buf_str(&prefix), row->text);
 	buf_deinit(&prefix);
 	if (row->fallback && *row->fallback) {
-		buf_printf(out, "%s#%s: ", indent, row->name);
-		example_value(out, row);
+		buf_printf(out, "%*s#%s: ", indent, "", row->name);
+		default_print(out, row);
 		buf_append_byte(out, '\n');
 	} else {
-		buf_printf(out, "%s# %s: not set. Expects %s.\n", indent, row->name, type_text(row));
+		buf_printf(out, "%*s# %s: not set. Expects: %s.\n", indent, "", row->name, type_text(row));
 	}
 }
 
-static void example_rows(struct buf *out, enum conf_section section, bool is_inner)
+static void example_rows(struct buf *out, enum conf_section section, unsigned depth)
 {
 	size_t count;
 	const struct conf_row *rows = conf_rows(&count);
@@ -176,17 +185,26 @@ static void example_rows(struct buf *out, enum conf_section section, bool is_inn
 		bool is_plain =
 			rows[i].type != CONF_LATER && rows[i].type != CONF_BLOCK && !(rows[i].flags & CONF_SPELLING);
 		if (rows[i].section == section && is_plain && rows[i].block == SECTION_COUNT)
-			example_row(out, &rows[i], is_inner);
+			example_row(out, &rows[i], depth);
 	}
 }
 
-static void example_block(struct buf *out, const char *open, enum conf_section section)
+/* A block, and in it the blocks that its rows open. */
+static void example_block(struct buf *out, const char *name, enum conf_section section, unsigned depth)
 {
+	size_t count;
+	const struct conf_row *rows = conf_rows(&count);
+	struct buf prefix = { 0 };
+	buf_printf(&prefix, "%*s# ", (int)(INDENT * depth), "");
 	buf_append_byte(out, '\n');
-	example_text(out, "# ", conf_section_of(section)->text);
-	buf_printf(out, "#%s {\n", open);
-	example_rows(out, section, true);
-	buf_append_str(out, "#}\n");
+	example_text(out, buf_str(&prefix), conf_section_of(section)->text);
+	buf_deinit(&prefix);
+	buf_printf(out, "%*s#%s {\n", (int)(INDENT * depth), "", name);
+	example_rows(out, section, depth + 1);
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].section == section && rows[i].type == CONF_BLOCK)
+			example_block(out, rows[i].name, rows[i].block, depth + 1);
+	buf_printf(out, "%*s#}\n", (int)(INDENT * depth), "");
 }
 
 void conf_print_example(struct buf *out)
@@ -195,8 +213,8 @@ void conf_print_example(struct buf *out)
 			    "setting; take the # away to change it.\n"
 			    "# This file is made from src/conf/conf.def. docs/config.md says more, and what "
 			    "nats-server's other keys do here.\n");
-	example_rows(out, SECTION_TOP, false);
-	example_block(out, "authorization", SECTION_AUTHORIZATION);
+	example_rows(out, SECTION_TOP, 0);
+	example_block(out, "authorization", SECTION_AUTHORIZATION, 0);
 	buf_append_str(out,
 		"\n# Instead of one user, a list; and instead of the list, accounts, each with users of its own:\n"
 		"#   authorization {\n"
@@ -209,8 +227,6 @@ void conf_print_example(struct buf *out)
 		"#     shop { users: [ { user: ann, password: secret } ], jetstream: enabled }\n"
 		"#     audit { users: [ { user: bob, password: secret } ] }\n"
 		"#   }\n");
-	example_block(out, "jetstream", SECTION_JETSTREAM);
-	buf_append_str(out, "\n# Inside jetstream { }:\n");
-	example_block(out, "limits", SECTION_JETSTREAM_LIMITS);
-	example_block(out, "journal", SECTION_JOURNAL);
+	example_block(out, "jetstream", SECTION_JETSTREAM, 0);
+	example_block(out, "journal", SECTION_JOURNAL, 0);
 }

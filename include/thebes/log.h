@@ -121,6 +121,8 @@ struct log_group_info {
 	uint64_t generation;        /* raised by every install (S19) */
 	uint64_t stored_bytes;      /* of its segments and unsettled entries */
 	bool in_doubt;
+	bool doubt_votes_only; /* its entries are proven whole, only a vote may be missing: a sole voter may end that itself */
+	uint64_t damaged_from, damaged_to; /* settled entries that are missing or damaged (0: none known): readable only from a peer */
 };
 void log_group_info(const struct log_group *g, struct log_group_info *out);
 /* Why the group is in doubt: one sentence that names the range; "" when it is not. Static or owned by the group. */

@@ -16,6 +16,7 @@
 
 /* Level of every format here (S20): identity, blocks, tables, segments. A higher one on disk is refused. */
 enum { LOG_FORMAT_LEVEL = 1 };
+enum { LOG_SLOTS_MIN = 4, LOG_SLOTS_MAX = 64, LOG_SLOT_BYTES_MIN = 32 * 1024 };
 
 /* ---- identity (identity.c; docs/STORAGE.md#identity) ---- */
 
@@ -89,6 +90,8 @@ struct term_runs {
 	uint32_t count, cap;
 };
 void runs_add(struct term_runs *r, uint64_t index, uint64_t term); /* index is above all that were added */
+/* The same for an index that may lie below others: what stands above it keeps its terms. */
+void runs_insert(struct term_runs *r, uint64_t index, uint64_t term);
 void runs_truncate(struct term_runs *r, uint64_t from);
 /* Forgets what says nothing about `index` and above. */
 void runs_trim(struct term_runs *r, uint64_t index);
@@ -110,15 +113,27 @@ void group_meta_encode(const struct group_meta *m, struct buf *out); /* appends 
 must_check enum err group_meta_decode(struct slice in, struct group_meta *out);
 void group_meta_deinit(struct group_meta *m);
 
-enum { TABLE_HEAD_BYTES = 40, TABLE_ROW_BYTES = 96 };
+/* What SETTLED says, and each table repeats (S13). */
+enum { SETTLED_BYTES = 48 };
+struct settled {
+	uint64_t round, sum;               /* what the state store holds, or one round more or less */
+	uint64_t round_before, sum_before; /* of the round before */
+	uint64_t use;                      /* the round settled the uses up to this one … */
+	uint64_t use_before;               /* … the round before up to this one: all above are needed */
+};
+void settled_encode(const struct settled *s, uint8_t out[SETTLED_BYTES]);
+must_check enum err settled_decode(struct slice in, struct settled *out);
+
+enum { TABLE_HEAD_BYTES = SETTLED_BYTES + 16, TABLE_ROW_BYTES = 96 };
 struct table_head {
-	uint64_t round, sum, oldest_use, next_block, group_count;
+	struct settled settled;
+	uint64_t next_block, group_count;
 };
 struct table_row {
 	uint64_t id, generation, term, vote, commit, last_index, last_term, settled_index, conf_index, seq_last, flags,
 		doubt_from;
 };
-enum { TABLE_IN_DOUBT = 1, TABLE_INSTALLING = 2 };
+enum { TABLE_IN_DOUBT = 1 };
 void table_head_encode(const struct table_head *h, uint8_t out[TABLE_HEAD_BYTES]);
 void table_row_encode(const struct table_row *r, uint8_t out[TABLE_ROW_BYTES]);
 must_check enum err table_head_decode(
@@ -126,7 +141,9 @@ must_check enum err table_head_decode(
 void table_row_decode(struct slice body, uint64_t at, struct table_row *out);
 
 struct install_body {
-	uint64_t generation, contiguous_from, conf_index, seq_last, state_bytes;
+	uint64_t generation, contiguous_from, conf_index, seq_last;
+	uint64_t state_bytes; /* of the file `state` beside the segments, and its crc */
+	uint32_t state_crc;
 	struct slice conf;
 	struct segment_list segments; /* owned */
 	struct term_runs runs;        /* owned */
@@ -160,7 +177,7 @@ static inline struct log_ref *refs_at(const struct log_refs *r, uint64_t index)
 	return &r->p[r->head + (index - r->first)];
 }
 static inline uint64_t ref_offset(const struct log_ref *r) { return (uint64_t)r->at8 * 8; }
-static inline uint64_t ref_bytes(const struct log_ref *r) { return entry_bytes(r->body_bytes); }
+static inline uint64_t ref_bytes(const struct log_ref *r) { return r->use ? entry_bytes(r->body_bytes) : 0; }
 struct log_ref *refs_push(struct log_refs *r); /* zeroed */
 void refs_drop_front(struct log_refs *r, uint64_t to /* the last index that goes */);
 void refs_truncate(struct log_refs *r, uint64_t from);
@@ -172,6 +189,7 @@ enum {                      /* why a group is in doubt (S7) */
 	DOUBT_VOTE = 1,     /* a vote may be missing */
 	DOUBT_ENTRIES = 2,  /* entries may be missing, or be stale */
 	DOUBT_RECORDED = 4, /* a DOUBT record or a table says so: only DOUBT_END clears it */
+	DOUBT_STATE = 8,    /* its applied state is lost */
 };
 
 struct log_group {
@@ -199,7 +217,9 @@ struct log_group {
 	uint64_t trim_index;          /* entries below it may go */
 	struct segment_list segments; /* owned */
 
-	struct log_refs refs;    /* settled_index + 1 .. last_index */
+	struct log_refs refs; /* settled_index + 1 .. last_index */
+	struct log_refs
+		stranded;        /* behind a gap that damage left: readable until the group is appended to again (S6) */
 	struct term_runs runs;   /* of all entries that are known */
 	uint64_t refs_bytes;     /* of entries in refs */
 	uint64_t floating_bytes; /* of those above applied_index */
@@ -208,23 +228,32 @@ struct log_group {
 	uint64_t doubt_from;
 	char *doubt_why; /* owned, NULL when not in doubt */
 
+	struct segment_range damaged; /* settled entries that are known to be damaged or missing */
+
+	uint64_t generation_tried;      /* the highest that ever had a directory */
 	struct log_install *install;    /* borrowed, while one is under way */
-	uint64_t installed_state_bytes; /* > 0 or is_installing: the state came with an install and waits for a round */
-	bool is_installing;             /* INSTALL is recorded, the state store does not hold it yet */
-	bool is_gone;
-	uint32_t epoch;    /* raised when what a read was planned on is no longer so: settle, install, truncate */
-	bool is_index_bad; /* a read found a bad .idx */
+	bool is_committing;             /* log_install_commit is under way: nothing may be appended */
+	bool is_installed;              /* INSTALL is recorded, the state store does not hold it yet */
+	uint64_t installed_state_bytes; /* of the file `state` that came with it */
+	uint32_t installed_state_crc;
+	bool is_known;       /* while starting: the journal names it */
+	bool is_unclean;     /* its directory may hold what nobody names any more: cleaned by its next round */
+	uint32_t rewrite_at; /* position of the segment that is looked at next */
+	uint32_t epoch;      /* raised when what a read was planned on is no longer so: settle, install, truncate */
 };
 static inline bool group_is_in_doubt(const struct log_group *g) { return g->doubt != 0; }
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);
+/* Records a doubt that was found now, so that the next start knows it without the damage. */
+void group_record_doubt(struct log_group *g);
+/* A read or a copy found settled entries damaged. */
+void group_damaged(struct log_group *g, struct segment_range bad, const char *what);
 void group_place(const struct log_group *g, struct segment_place *out);
+void group_truncate(struct log_group *g, uint64_t from);
 
 /* ---- the journal (journal.c) ---- */
 
 struct slot {
 	struct io_file *file; /* owned */
-	char *path;           /* owned */
-	uint64_t zeroed_to;   /* blocks are written into zeroes up to here in the slot's first use */
 };
 
 /* One block: gathering, waiting, in flight or kept in memory. */
@@ -234,13 +263,13 @@ struct block {
 	uint8_t *p; /* owned: head, frames, lists, zeros */
 	uint32_t n, frames_max, cap;
 	uint32_t bytes; /* on disk; 0 while gathering */
+	uint32_t body_bytes, groups_count, previous_count;
 	uint16_t flags;
-	struct log_group **touched; /* owned; NULL where the group went */
+	struct log_group **touched; /* owned; NULL where the group went, and for the store itself */
 	uint64_t *touched_ids;      /* owned */
 	uint32_t touched_count, touched_cap;
-	bool touches_all;
+	bool touches_store, is_durable;
 	struct list reqs; /* of log_req.link */
-	bool is_durable;
 };
 
 struct journal_job {
@@ -250,17 +279,15 @@ struct journal_job {
 	struct io_file *file; /* borrowed */
 	struct block *block;  /* the worker's until done */
 	uint64_t chain_before, chain;
-	enum err result;
-	bool is_synced;
 	uint64_t started_ns;
+	bool is_unsynced; /* planted bug S1 */
+	enum err result;
 };
 struct zero_job {
 	struct io_job job;
 	struct log *log;
-	struct io_file *file; /* borrowed */
-	uint32_t slot;
-	uint64_t use; /* whose first use it is */
-	uint64_t from, to;
+	struct io_file *file;   /* borrowed */
+	uint64_t use, from, to; /* of its slot's first use */
 	enum err result;
 	bool is_running;
 };
@@ -269,53 +296,64 @@ struct journal {
 	struct slot *slots; /* owned, slot_count */
 	uint32_t slot_count;
 	uint64_t slot_bytes;
-	uint64_t block_bytes_target, list_groups_max;
+	uint64_t block_bytes_target, list_groups_max, align;
 
 	uint64_t use;        /* of the block that begins next, unless it does not fit any more */
-	uint64_t next_at;    /* where that block begins */
+	uint64_t next_at;    /* where that block begins; 0: it begins the use, with a table */
 	uint64_t oldest_use; /* lowest one that may not be written over */
 	uint64_t next_number;
-	uint64_t durable_number, durable_use, durable_to; /* end of the last durable block */
-	uint64_t chain;                                   /* of the last block that was submitted */
-	uint64_t *previous_ids;                           /* owned: groups of the block sealed last */
-	uint32_t previous_count;                          /* or BLOCK_GROUPS_ALL */
+	uint64_t durable_number, durable_pos; /* the last durable block, and its end (journal_pos) */
+	uint64_t chain;                       /* of the last block that was written */
+	uint64_t *previous_ids;               /* owned: groups of the block sealed last */
+	uint32_t previous_count;              /* or BLOCK_GROUPS_ALL */
 
 	struct block *gathering; /* or NULL */
 	struct list waiting;     /* sealed, not submitted */
 	struct block *flying;    /* or NULL (S1) */
+	struct block *unsynced;  /* planted bug S1: written, waits for the sync of the next */
 	struct journal_job job;
 	struct zero_job zero;
-	struct io_timer idle; /* closing block */
+	uint64_t zeroed_pos;  /* in the ring's first round: blocks are written into zeroes up to here */
+	struct io_timer idle; /* the closing block */
 	bool is_closing_last; /* the last block is a closing one */
+	struct list ready;    /* of log_req.link: nothing to wait for, done in a task */
+	struct io_task ready_task;
 
 	/* recent blocks in order of position, for log_view */
 	struct block **recent; /* owned array of owned blocks */
 	uint32_t recent_head, recent_count, recent_cap;
 	uint64_t recent_bytes;
-	struct block *spare; /* owned: a large buffer for the next gathering block */
+	uint8_t *spare; /* owned: a large buffer for the next gathering block */
+	uint32_t spare_cap;
 };
 void journal_init(struct log *l);
 void journal_deinit(struct log *l);
-/* Adds a frame with an entry to the gathering block. `g` NULL: the record touches the store, not a group. */
+/* Adds a frame with an entry to the gathering block. `g` NULL: the record touches the store, not a group. What the entry says must not
+ * be in the group's memory yet: the block may begin with a table, which states what was before it. */
 struct log_ref journal_add(struct log *l, struct log_group *g, struct entry_head *h, struct slice body);
 /* Adds an entry that lies in an older slot, bytes unchanged (S12). */
-struct log_ref journal_move(struct log *l, struct log_group *g, struct slice entry);
-/* Requests are done when the block that gathers now (or, when none does, the last one) is durable. */
+struct log_ref journal_move(struct log *l, struct log_group *g, const struct entry_head *h, struct slice entry);
+/* The request is done when all that was added so far is durable. NULL and requests without `done` are let go. */
 void journal_wait(struct log *l, struct log_req *req);
-/* Number that the gathering block has or will have. */
-uint64_t journal_number(const struct log *l);
+/* Number of the block that gathers, or of the last one when none does: durable_number reaches it when all so far is durable. */
+uint64_t journal_last_number(const struct log *l);
 void journal_submit(struct log *l);
-/* Ends the current use: the next block begins a new one. False when nothing was written into it, or the reserve would be touched. */
+/* Blocking, before the loop runs: what gathers is durable when it returns OK. */
+must_check enum err journal_write_now(struct log *l);
+void journal_turn_end(struct log *l);
+bool journal_is_busy(const struct log *l);
+/* Writes the closing block if one is due and fits: true when it is on its way. */
+bool journal_close_tail(struct log *l);
+/* Ends the current use: the next block begins a new one. False when it holds nothing but its table, or the reserve would be touched. */
 bool journal_rotate(struct log *l);
 void journal_free_to(struct log *l, uint64_t use); /* uses up to this one may be written over */
-/* Bytes that may still be written before a slot in use would be needed. */
-uint64_t journal_room_bytes(const struct log *l);
 uint32_t journal_free_slots(const struct log *l);
-uint64_t table_bytes(const struct log *l);
-static inline struct slot *journal_slot(const struct log *l, uint64_t use);
+/* May so many bytes be written with `slots_kept` slots untouched afterwards? */
+bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept);
+uint64_t table_bytes(uint64_t groups_count);
+void journal_forget_group(struct log *l, const struct log_group *g);
 /* The entry's bytes if its block is in memory. */
 bool journal_view(const struct log *l, const struct log_ref *r, struct slice *entry);
-void journal_trim_recent(struct log *l); /* at the end of a turn: views end here */
 
 /* ---- settling (settle.c) ---- */
 
@@ -329,40 +367,103 @@ enum round_phase {
 struct round;
 struct settle {
 	enum round_phase phase;
-	struct round *round; /* owned, while one is under way */
-	uint64_t number;     /* of the last round that the state store committed */
-	uint64_t sum, number_before, sum_before;
-	uint64_t settled_use;        /* the uses of the rounds up to the last are up to here … */
-	uint64_t settled_use_before; /* … and up to the one before: these are free (S13) */
-	struct io_timer step;        /* the next slice of a turn */
-	struct io_timer retry;       /* after a failed round (S16) */
+	struct round *round;           /* owned, while one is under way */
+	struct settled recorded;       /* what the last SETTLED in the journal says */
+	uint64_t held_round, held_sum; /* what the state store holds … */
+	uint64_t held_use;             /* … and up to which use of the journal it needs none any more */
+	uint64_t round_next;           /* numbers are never used twice */
+	struct io_timer step;          /* the next slice of a turn */
+	struct io_timer retry;         /* after a failed round (S16) */
 	bool is_wanted;
-	struct list wanted_by; /* of log_req.link: log_settle_now, done with the next round that begins */
-	struct list graves;    /* of struct grave.link: groups and segments that go */
-	uint64_t rounds, rounds_failed;
+	uint64_t wanted_number;      /* the block that must be durable before the round that is wanted begins */
+	struct list wanted_by;       /* of log_req.link: log_settle_now, done with the next round that begins */
+	struct grave_job *grave_job; /* owned, while it runs */
+	struct list graves;          /* of struct grave.link: groups and segments that go */
+	bool is_recorded_durable;
+	struct rewrite_plan *rewrite; /* owned, or NULL */
 };
 void settle_init(struct log *l);
 void settle_deinit(struct log *l);
 /* Starts a round if one is due; goes on with one that waits. Called at the end of every turn. */
 void settle_step(struct log *l);
 bool settle_is_busy(const struct log *l);
-/* A group went, or got another generation: the round under way drops what it has of it. */
+/* The group goes: the round under way drops what it has of it. Its owner goes: it is asked and told nothing more. */
 void settle_forget_group(struct log *l, struct log_group *g);
-/* Files that are unlinked when it is safe. generation 0: the whole group. */
-void settle_bury_group(struct log *l, uint64_t id, uint64_t generation, bool drop_state, uint64_t after_block);
+void settle_forget_owner(struct log *l, struct log_group *g);
+/* Adds SETTLED to the journal. */
+void settle_record(struct log *l, const struct settled *s);
+/* What the state store is to hold of the group, as it is in memory. *out is zeroed; the caller's to deinit. */
+void settle_meta(const struct log_group *g, struct group_meta *out);
+
+/* ---- what goes from the disk (grave.c) ---- */
+
+/* A group's files go when the block is durable: one generation, or (0) all, and its state with the next round. */
+void settle_bury(struct log *l, uint64_t id, uint64_t generation, uint64_t after_block);
+/* A segment that the meta of this round names no more goes when the round after it is recorded (S13). */
+void settle_bury_segment(struct log *l, const struct log_group *g, const struct segment_info *s, uint64_t round);
+void settle_forget_graves(struct log *l);
+void grave_step(struct log *l);
+void grave_deinit(struct log *l);
+struct grave {
+	struct list link; /* settle.graves */
+	uint64_t group, generation;
+	uint64_t after_block, after_round;
+	uint64_t dropped_in; /* the round that drops the group from the state store */
+	bool needs_drop, needs_unlink, is_segment, is_busy;
+	struct segment_info segment;
+};
+
+/* ---- rewriting segments (rewrite.c) ---- */
+
+struct round;
+void rewrite_step(struct log *l);
+void rewrite_deinit(struct log *l);
+/* After a round: is a segment of its groups mostly dead? */
+void rewrite_look(struct log *l, const struct round *r);
+/* A plan is complete and waits for a round; g NULL: of any group. */
+bool rewrite_is_ready(const struct log *l, const struct log_group *g);
+void rewrite_forget_group(struct log *l, const struct log_group *g);
+
+/* ---- entries out of the slots, on a worker (fetch.c) ---- */
+
+struct fetch_item {
+	uint64_t index;
+	uint32_t use, at8, body_bytes;
+};
+struct fetch_items {
+	struct fetch_item *p; /* owned */
+	uint32_t count, cap;
+};
+void fetch_items_push(struct fetch_items *l, uint64_t index, const struct log_ref *ref);
+struct fetch {
+	struct io_file **files; /* borrowed: of all slots */
+	uint32_t slot_count;
+	/* private: */
+	struct buf bytes; /* owned */
+	uint32_t use;
+	uint64_t from;
+};
+/* The first of the items, verified; the others are those that will be asked for next. *entry is borrowed until the next call.
+ * ERR_CORRUPT: it is not there whole. */
+must_check enum err fetch_entry(struct fetch *f, uint64_t group, const struct fetch_item *items, uint32_t count,
+	struct entry_head *h, struct slice *entry);
+struct io_file **fetch_files(const struct log *l); /* the caller's to free */
 
 /* ---- space (space.c) ---- */
 
 struct space {
-	uint64_t free_bytes, total_bytes;
-	uint64_t asked_ns;
+	uint64_t free_bytes; /* as of asked_ns */
+	uint64_t asked_ns, asked_number;
 	bool is_known, is_asking;
 	struct io_job job;
 	struct log *log;
+	char *dir; /* owned: the worker's copy */
 	uint64_t job_free, job_total;
 	enum err job_result;
 };
 void space_step(struct log *l);
+/* Bytes that may still be stored beyond what the journal holds already. */
+uint64_t space_left(const struct log *l);
 
 /* ---- the whole ---- */
 
@@ -381,22 +482,29 @@ struct log {
 	struct journal journal;
 	struct settle settle;
 	struct space space;
-	uint64_t floating_bytes; /* of all groups */
-	struct list reads;       /* of struct log_read.link: under way */
-	struct list installs;    /* of struct log_install.link */
-	uint32_t jobs;           /* on workers; memory may not go before they are done */
+	uint64_t floating_bytes, refs_bytes; /* of all groups */
+	struct adopt_job *adopting;          /* owned, while identity is rewritten */
+	struct index_job *index_job;         /* owned, while an .idx is written anew */
+	struct list reads;                   /* of struct log_read.link: under way */
+	struct list installs;                /* of struct log_install.link */
+	uint32_t jobs;                       /* on workers; memory may not go before they are done */
 
 	bool is_dead; /* fatal was called (S17) */
 	bool is_closing;
-	bool is_closing_written;
 	void (*closed)(void *arg);
 	void *closed_arg;
+	struct io_task closed_task;
 };
 
 static inline struct slot *journal_slot(const struct log *l, uint64_t use)
 {
 	ASSERT(use > 0);
 	return &l->journal.slots[(use - 1) % l->journal.slot_count];
+}
+/* A place in all uses of the ring, rising with time. */
+static inline uint64_t journal_pos(const struct log *l, uint64_t use, uint64_t offset)
+{
+	return use * l->journal.slot_bytes + offset;
 }
 void log_die(struct log *l, const char *fmt, ...) printf_like(2, 3);
 void log_job(struct log *l, enum io_lane lane, struct io_job *j); /* submits and counts */
@@ -410,13 +518,18 @@ bool log_fault(const struct log *l, enum fault f);
 
 /* ---- starting (recover.c, replay.c) ---- */
 
-struct image; /* what replay found */
+/* Opens or bears the store: everything that log_open promises. */
 must_check enum err recover(struct log *l, char *why, size_t why_bytes);
 
 /* ---- reading, installing ---- */
 
+/* Reads the file `state` that came with an install, one encoded state_batch. ERR_CORRUPT when it is not what INSTALL says. Blocking. */
+must_check enum err install_read_state(
+	struct io *io, const struct segment_place *place, uint64_t bytes, uint32_t crc, struct buf *out);
+
 void read_cancel_group(struct log_group *g);
-void read_step(struct log *l);
+void read_deinit(struct log *l);
+void install_deinit(struct log *l);
 void install_step(struct log *l);
 void install_settled(struct log_group *g);
 void install_abort_group(struct log_group *g);

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apply — what the entries of the journal mean for the groups, while starting; and who is in doubt (S7).
+ *
+ * A group begins with what the state store holds of it; a table or MAKE makes it known; entries become refs, but for those that are
+ * settled already. Damage that touches a group raises two questions: is there a vote that we do not know (DOUBT_VOTE), are there entries
+ * that we lack or that we have and should not (DOUBT_ENTRIES)? A later vote or table answers the first. The second is answered by
+ * the next thing that names index *and* term of the entry before it and finds them here: by raft's log matching, everything up
+ * to there is then as it was.
+ *
+ * During replay last_index and last_term follow the journal, also below settled_index, where no refs are kept. An entry that should be there
+ * and was not seen (yet: it may have been moved) is a ref without a use. */
+#include <stdio.h>
+
+#include "replay.h"
+
+/* ---- doubt ---- */
+
+static void group_doubt_quietly(struct log_group *g, unsigned why, const char *what)
+{
+	if (!g->doubt_why) g->doubt_why = mem_strdup(what);
+	if (!g->doubt || g->doubt_from > g->last_index + 1) g->doubt_from = g->last_index + 1;
+	g->doubt |= why;
+}
+
+static void group_clear(struct log_group *g, unsigned what)
+{
+	g->doubt &= ~what;
+	if (g->doubt) return;
+	mem_free(g->doubt_why);
+	g->doubt_why = NULL;
+	g->doubt_from = 0;
+}
+
+void replay_doubt(struct replay *r, uint64_t id, const char *what)
+{
+	if (log_fault(r->log, FAULT_bug_s7_no_doubt)) return;
+	if (id == 0) {
+		r->store_is_touched = true;
+		return;
+	}
+	struct log_group *g = log_group_find(r->log, id);
+	/* One that is not known yet was made by what is lost, or will be known by a table. */
+	if (!g) {
+		g = group_new(r->log, id);
+		group_insert(r->log, g);
+	}
+	group_doubt_quietly(g, DOUBT_VOTE | DOUBT_ENTRIES, what);
+}
+
+void replay_doubt_all(struct replay *r, const char *what)
+{
+	if (log_fault(r->log, FAULT_bug_s7_no_doubt)) return;
+	r->store_is_touched = true;
+	r->all_are_doubted = true;
+	for (uint32_t i = 0; i < r->log->groups_count; i++)
+		group_doubt_quietly(r->log->groups[i], DOUBT_VOTE | DOUBT_ENTRIES, what);
+}
+
+/* ---- the group's log ---- */
+
+/* Index and term of what must stand before the next thing are known here, and are these. */
+static bool continues(const struct log_group *g, uint64_t before, uint32_t term)
+{
+	if (before == 0) return term == 0;
+	uint64_t have = before == g->last_index ? g->last_term : runs_term(&g->runs, before);
+	if (before == g->state_index && !have) have = g->state_term;
+	return have && (uint32_t)have == term;
+}
+
+static void cut_to(struct log_group *g, uint64_t last)
+{
+	if (last >= g->last_index) return;
+	if (last >= g->settled_index) {
+		refs_truncate(&g->refs, last + 1);
+		runs_truncate(&g->runs, last + 1);
+		g->last_term = runs_term(&g->runs, last);
+	} else {
+		refs_truncate(&g->refs, g->refs.first);
+		runs_truncate(&g->runs, g->settled_index + 1);
+		g->last_term = runs_term(&g->runs, last);
+	}
+	g->last_index = last;
+}
+
+/* The log is known to have reached `last`; what was not seen of it is missing so far. */
+static void reach(struct log_group *g, uint64_t last)
+{
+	for (uint64_t i = u64_max(g->last_index, g->settled_index) + 1; i <= last; i++) (void)refs_push(&g->refs);
+	if (last > g->last_index) g->last_index = last;
+}
+
+static void apply_moved(struct log_group *g, const struct log_ref *ref, const struct entry_head *h)
+{
+	if (h->index <= g->settled_index) return;
+	if (h->index > g->last_index) {
+		reach(g, h->index);
+		g->last_term = h->term;
+	}
+	*refs_at(&g->refs, h->index) = *ref;
+	runs_insert(&g->runs, h->index, h->term);
+}
+
+static void apply_entry(struct log_group *g, const struct log_ref *ref, const struct entry_head *h, bool proves)
+{
+	uint64_t before = h->index - 1;
+	if (before > g->last_index) {
+		reach(g, before);
+		group_doubt_quietly(g, DOUBT_ENTRIES, "entries are missing");
+	} else if (!continues(g, before, h->prev_term)) {
+		group_doubt_quietly(g, DOUBT_ENTRIES, "an entry does not continue the one before it");
+	} else if (proves) {
+		group_clear(g, DOUBT_ENTRIES);
+	}
+	cut_to(g, before);
+	if (h->index > g->settled_index) {
+		*refs_push(&g->refs) = *ref;
+		runs_insert(&g->runs, h->index, h->term);
+	}
+	g->last_index = h->index;
+	g->last_term = h->term;
+	g->last_seq = h->seq_last;
+}
+
+/* ---- kinds ---- */
+
+struct applied {
+	struct replay *r;
+	uint64_t use;
+	const struct frame *frame;
+	const struct entry_head *h;
+	struct slice body;
+	bool proves; /* not out of a damaged block */
+};
+
+static struct log_group *group_of(const struct applied *a)
+{
+	struct log_group *g = log_group_find(a->r->log, a->h->group);
+	if (!g) {
+		g = group_new(a->r->log, a->h->group);
+		group_insert(a->r->log, g);
+		group_doubt_quietly(g, DOUBT_VOTE | DOUBT_ENTRIES, "the record that made the group is lost");
+	}
+	g->is_known = true;
+	return g;
+}
+
+static void apply_replicated(const struct applied *a)
+{
+	const struct entry_head *h = a->h;
+	struct log_group *g = group_of(a);
+	struct log_ref ref = {
+		.seq_last = h->seq_last,
+		.use = (uint32_t)a->use,
+		.at8 = (uint32_t)((a->frame->offset + FRAME_HEAD_BYTES) / 8),
+		.body_bytes = h->body_bytes,
+		.records = (uint16_t)u64_min(h->record_count, UINT16_MAX),
+		.kind = h->kind,
+	};
+	if (h->index == 0) return;
+	g->commit_index = u64_max(g->commit_index, h->commit);
+	if (a->frame->is_moved)
+		apply_moved(g, &ref, h);
+	else
+		apply_entry(g, &ref, h, a->proves);
+}
+
+static void take_vote(struct log_group *g, uint64_t term, uint64_t vote)
+{
+	if (term < g->term) return;
+	g->term = term;
+	g->vote = vote;
+}
+
+static void apply_vote(const struct applied *a)
+{
+	struct log_group *g = group_of(a);
+	take_vote(g, a->h->term, a->h->index);
+	if (a->proves) group_clear(g, DOUBT_VOTE);
+}
+
+static void apply_trunc(const struct applied *a)
+{
+	struct log_group *g = group_of(a);
+	if (a->h->index == 0) return;
+	uint64_t before = a->h->index - 1;
+	reach(g, before);
+	cut_to(g, before);
+	/* What is settled shows how it ended, not how it was then. */
+	if (before <= g->settled_index) g->last_term = a->h->term;
+	if (a->proves && continues(g, before, (uint32_t)a->h->term)) group_clear(g, DOUBT_ENTRIES);
+}
+
+static void apply_make(const struct applied *a)
+{
+	struct log *l = a->r->log;
+	struct log_group *g = log_group_find(l, a->h->group);
+	if (!g) {
+		g = group_new(l, a->h->group);
+		group_insert(l, g);
+	}
+	g->is_known = true;
+	if (g->is_stored) return;
+	buf_clear(&g->conf);
+	buf_append_slice(&g->conf, a->body);
+}
+
+static void apply_gone(const struct applied *a)
+{
+	struct log *l = a->r->log;
+	struct log_group *g = log_group_find(l, a->h->group);
+	settle_bury(l, a->h->group, 0, 0);
+	if (!g) return;
+	group_remove(l, g);
+	group_free(g);
+}
+
+/* S19: what the group had before is void. If the state store holds this generation already, its segments and state are there. */
+static void apply_install(const struct applied *a)
+{
+	struct log_group *g = group_of(a);
+	struct install_body b;
+	if (install_body_decode(a->body, &b) != OK) {
+		group_doubt_quietly(g, DOUBT_ENTRIES, "the record of an install makes no sense");
+		install_body_deinit(&b);
+		return;
+	}
+	bool survives = log_fault(a->r->log, FAULT_bug_s19_suffix_survives);
+	if (b.generation > g->generation) {
+		if (g->generation) settle_bury(a->r->log, g->id, g->generation, 0);
+		g->generation = b.generation;
+		g->is_installed = true;
+		g->installed_state_bytes = b.state_bytes;
+		g->installed_state_crc = b.state_crc;
+		g->state_index = a->h->index;
+		g->state_term = a->h->term;
+		buf_clear(&g->conf);
+		buf_append_slice(&g->conf, b.conf);
+		g->conf_index = b.conf_index;
+		g->contiguous_from = b.contiguous_from;
+		segment_list_deinit(&g->segments);
+		segment_list_copy(&g->segments, &b.segments);
+		g->settled_index = a->h->index;
+		g->settled_seq = b.seq_last;
+		refs_drop_front(&g->refs, g->settled_index);
+		if (!survives) refs_truncate(&g->refs, g->refs.first);
+		runs_deinit(&g->runs);
+		runs_copy(&g->runs, &b.runs);
+		runs_insert(&g->runs, a->h->index, a->h->term);
+	} else if (!survives) {
+		refs_truncate(&g->refs, g->refs.first);
+		runs_truncate(&g->runs, g->settled_index + 1);
+	}
+	install_body_deinit(&b);
+	if (survives && g->last_index > a->h->index) return;
+	g->last_index = a->h->index;
+	g->last_term = a->h->term;
+	g->last_seq = g->settled_seq;
+	if (a->proves) group_clear(g, DOUBT_ENTRIES);
+}
+
+static void apply_settled(const struct applied *a)
+{
+	struct settled s;
+	if (settled_decode(a->body, &s) == OK && s.round >= a->r->settled.round) a->r->settled = s;
+}
+
+static void apply_doubt_end(const struct applied *a)
+{
+	struct log_group *g = group_of(a);
+	take_vote(g, a->h->term, a->h->index);
+	if (a->proves) group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
+}
+
+static void apply_doubt(const struct applied *a)
+{
+	struct log_group *g = group_of(a);
+	char what[200];
+	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
+	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
+	g->doubt_from = u64_min(g->doubt_from, a->h->index);
+}
+
+/* ---- tables ---- */
+
+static void apply_row_log(struct log_group *g, const struct table_row *row, bool proves)
+{
+	bool was_lost = row->last_index > g->last_index;
+	if (was_lost) {
+		reach(g, row->last_index);
+	} else if (row->last_index < g->last_index && !(row->flags & TABLE_IN_DOUBT)) {
+		/* Of a group in doubt a table names the entries before the gap; those behind it are still there. */
+		cut_to(g, row->last_index);
+	}
+	bool is_same =
+		row->last_index == g->last_index && (was_lost || g->last_term == row->last_term || !row->last_index);
+	if (is_same && row->last_index > g->settled_index) runs_insert(&g->runs, row->last_index, row->last_term);
+	if (row->last_index == g->last_index) {
+		g->last_term = row->last_term;
+		g->last_seq = row->seq_last;
+	}
+	if (is_same && proves) group_clear(g, DOUBT_ENTRIES);
+	if (!is_same && !(row->flags & TABLE_IN_DOUBT))
+		group_doubt_quietly(g, DOUBT_ENTRIES, "its last entry is not that of the table");
+}
+
+static void apply_row(const struct applied *a, const struct table_row *row)
+{
+	struct log *l = a->r->log;
+	struct log_group *g = log_group_find(l, row->id);
+	bool was_known = g && g->is_known;
+	if (!g) {
+		g = group_new(l, row->id);
+		group_insert(l, g);
+		if (a->r->has_base)
+			group_doubt_quietly(g, DOUBT_VOTE | DOUBT_ENTRIES, "the record that made the group is lost");
+	}
+	g->is_known = true;
+	take_vote(g, row->term, row->vote);
+	g->commit_index = u64_max(g->commit_index, row->commit);
+	if (!g->is_stored && row->generation > g->generation) g->generation = row->generation;
+	if (!g->is_stored && row->settled_index > g->settled_index) {
+		/* What was settled is not in the state store that was found: it is lost with it. */
+		group_doubt_quietly(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_STATE, "its state is lost");
+		g->settled_index = g->last_index = row->settled_index;
+		g->settled_seq = g->last_seq = row->seq_last;
+		refs_deinit(&g->refs);
+		g->refs.first = g->settled_index + 1;
+		g->contiguous_from = g->settled_index + 1;
+	}
+	if (!was_known && g->last_index > row->last_index) {
+		/* The state store is ahead of this table: its entries come. */
+		g->last_index = row->last_index;
+		g->last_term = row->last_term;
+	}
+	apply_row_log(g, row, a->proves);
+	if (a->proves) group_clear(g, DOUBT_VOTE);
+	if (row->flags & TABLE_IN_DOUBT && !(g->doubt & DOUBT_RECORDED)) {
+		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
+		g->doubt_from = row->doubt_from;
+	}
+}
+
+/* Groups that were known and are not in the table went, and their GONE is lost. */
+static void apply_absence(const struct applied *a, const struct table_head *t)
+{
+	struct log *l = a->r->log;
+	uint64_t at = 0;
+	for (uint32_t i = 0; i < l->groups_count;) {
+		struct log_group *g = l->groups[i];
+		struct table_row row = { 0 };
+		while (at < t->group_count) {
+			table_row_decode(a->body, at, &row);
+			if (row.id >= g->id) break;
+			at++;
+		}
+		bool is_there = at < t->group_count && row.id == g->id;
+		/* The state store may know a group that is made only later in the journal. */
+		if (!is_there && !g->is_known && g->is_stored) group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES);
+		if (is_there || (!g->is_known && g->is_stored)) {
+			i++;
+			continue;
+		}
+		settle_bury(l, g->id, 0, 0);
+		group_remove(l, g);
+		group_free(g);
+	}
+}
+
+static void apply_table(const struct applied *a)
+{
+	struct table_head t;
+	if (table_head_decode(a->body, &t) != OK) return;
+	for (uint64_t i = 0; i < t.group_count; i++) {
+		struct table_row row;
+		table_row_decode(a->body, i, &row);
+		if (row.id) apply_row(a, &row);
+	}
+	if (a->proves) apply_absence(a, &t);
+	if (t.settled.round >= a->r->settled.round) a->r->settled = t.settled;
+	if (a->proves) a->r->has_base = true;
+}
+
+/* ---- dispatch ---- */
+
+typedef void apply_fn(const struct applied *a);
+static apply_fn *const apply_local[ENTRY_KIND_END] = {
+	[ENTRY_VOTE] = apply_vote,
+	[ENTRY_TRUNC] = apply_trunc,
+	[ENTRY_MAKE] = apply_make,
+	[ENTRY_GONE] = apply_gone,
+	[ENTRY_INSTALL] = apply_install,
+	[ENTRY_SETTLED] = apply_settled,
+	[ENTRY_TABLE] = apply_table,
+	[ENTRY_DOUBT_END] = apply_doubt_end,
+	[ENTRY_DOUBT] = apply_doubt,
+};
+enum { ENTRY_LOCAL_FIRST = ENTRY_VOTE };
+
+void replay_apply(struct replay *r, uint64_t use, const struct frame *f, const struct entry_head *h, struct slice body,
+	bool is_salvaged)
+{
+	struct applied a = { r, use, f, h, body, !is_salvaged };
+	if (h->kind && h->kind < ENTRY_LOCAL_FIRST && h->group)
+		apply_replicated(&a);
+	else if (h->kind < ENTRY_KIND_END && apply_local[h->kind])
+		apply_local[h->kind](&a);
+	else if (h->group)
+		group_doubt_quietly(
+			group_of(&a), DOUBT_VOTE | DOUBT_ENTRIES, "a record of a kind that this binary does not know");
+}
+
+/* ---- the end ---- */
+
+/* Entries that the state covers need not be here for the log to go on; that they are missing is damage all the same. */
+static void finish_gaps(struct log_group *g)
+{
+	for (uint32_t i = 0; i < g->refs.count; i++) {
+		uint64_t index = g->refs.first + i;
+		if (refs_at(&g->refs, index)->use) continue;
+		group_doubt_quietly(g, DOUBT_ENTRIES, "entries are missing");
+		g->doubt_from = u64_min(g->doubt_from, index);
+		if (index > g->state_index) {
+			/* From here on the group's log is only readable, until it is written anew. */
+			g->stranded = (struct log_refs) { .first = index };
+			for (uint64_t k = index; k < g->refs.first + g->refs.count; k++)
+				*refs_push(&g->stranded) = *refs_at(&g->refs, k);
+			cut_to(g, index - 1);
+			return;
+		}
+		g->damaged.from = g->damaged.from ? g->damaged.from : index;
+		g->damaged.to = index;
+		g->contiguous_from = index + 1;
+	}
+}
+
+static void finish_group(struct log_group *g)
+{
+	struct log *l = g->log;
+	if (g->last_index < g->settled_index) {
+		/* The journal knows less than the state store: blocks are lost. */
+		g->last_index = g->settled_index;
+		g->last_term = runs_term(&g->runs, g->settled_index);
+	}
+	if (g->last_index < g->state_index) reach(g, g->state_index);
+	finish_gaps(g);
+	if (!g->last_term) g->last_term = runs_term(&g->runs, g->last_index);
+	if (g->last_index == g->state_index && g->state_term) {
+		if (!g->last_term || g->last_term < g->state_term) g->last_term = g->state_term;
+		if (runs_term(&g->runs, g->last_index) != g->last_term)
+			runs_insert(&g->runs, g->last_index, g->last_term);
+	}
+	if (g->refs.count && refs_at(&g->refs, g->last_index)->use)
+		g->last_seq = refs_at(&g->refs, g->last_index)->seq_last;
+	else if (g->last_index == g->settled_index)
+		g->last_seq = g->settled_seq;
+	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
+	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
+		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
+	g->commit_index = u64_min(u64_max(g->commit_index, g->state_index), g->last_index);
+	if (g->last_term > g->term) take_vote(g, g->last_term, 0);
+	g->durable_index = g->last_index;
+	ASSERT(g->refs.first == g->settled_index + 1 && g->refs.first + g->refs.count == g->last_index + 1);
+}
+
+void replay_finish(struct replay *r)
+{
+	struct log *l = r->log;
+	for (uint32_t i = 0; i < l->groups_count;) {
+		struct log_group *g = l->groups[i];
+		if (!g->is_known && !g->doubt) {
+			/* S18: the journal's tables do not know it, so it went; the state store still has it for a round. */
+			settle_bury(l, g->id, 0, 0);
+			group_remove(l, g);
+			group_free(g);
+			continue;
+		}
+		finish_group(g);
+		i++;
+	}
+}

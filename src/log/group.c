@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* group — the groups of a log: made and gone (S18), appended to, truncated, voted for; what is known about each of them.
+ *
+ *   log_append: head made here -> frame in the gathering block -> a ref of 24 bytes -> done when the block is durable
+ *
+ * A record is added to the journal before it is true in memory: the table at the head of a slot states what was before it. */
+#include <stdio.h>
+
+#include "log_internal.h"
+
+/* ---- the set ---- */
+
+/* Position of the first group whose id is at least `id`. */
+static uint32_t group_position(const struct log *l, uint64_t id)
+{
+	uint32_t low = 0, high = l->groups_count;
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+		if (l->groups[mid]->id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+struct log_group *log_group_find(struct log *l, uint64_t id)
+{
+	uint32_t at = group_position(l, id);
+	return at < l->groups_count && l->groups[at]->id == id ? l->groups[at] : NULL;
+}
+
+struct log_group *log_group_after(struct log *l, uint64_t id)
+{
+	if (id == UINT64_MAX) return NULL;
+	uint32_t at = group_position(l, id + 1);
+	return at < l->groups_count ? l->groups[at] : NULL;
+}
+
+uint64_t log_group_id(const struct log_group *g) { return g->id; }
+
+struct log_group *group_new(struct log *l, uint64_t id)
+{
+	ASSERT(id > 0);
+	struct log_group *g = NEW(struct log_group);
+	g->log = l;
+	g->id = id;
+	g->generation = 1;
+	g->contiguous_from = 1;
+	g->refs.first = 1;
+	return g;
+}
+
+void group_free(struct log_group *g)
+{
+	buf_deinit(&g->applied_conf);
+	buf_deinit(&g->conf);
+	segment_list_deinit(&g->segments);
+	refs_deinit(&g->refs);
+	refs_deinit(&g->stranded);
+	runs_deinit(&g->runs);
+	mem_free(g->doubt_why);
+	mem_free(g);
+}
+
+void group_insert(struct log *l, struct log_group *g)
+{
+	uint32_t at = group_position(l, g->id);
+	ASSERT(at == l->groups_count || l->groups[at]->id != g->id);
+	if (l->groups_count == l->groups_cap) {
+		l->groups_cap = l->groups_cap ? l->groups_cap * 2 : 16;
+		l->groups = mem_realloc(l->groups, l->groups_cap * sizeof(struct log_group *));
+	}
+	memmove(l->groups + at + 1, l->groups + at, (l->groups_count - at) * sizeof(struct log_group *));
+	l->groups[at] = g;
+	l->groups_count++;
+}
+
+void group_remove(struct log *l, struct log_group *g)
+{
+	uint32_t at = group_position(l, g->id);
+	ASSERT(at < l->groups_count && l->groups[at] == g);
+	l->groups_count--;
+	memmove(l->groups + at, l->groups + at + 1, (l->groups_count - at) * sizeof(struct log_group *));
+}
+
+void group_place(const struct log_group *g, struct segment_place *out)
+{
+	*out = (struct segment_place) {
+		.dir = g->log->options.dir,
+		.group = g->id,
+		.generation = g->generation,
+		.store = identity_store_low(&g->log->identity),
+	};
+}
+
+/* ---- make and gone (S18) ---- */
+
+enum err log_group_make(struct log *l, uint64_t id, struct slice conf, struct log_req *req, struct log_group **out)
+{
+	ASSERT(id > 0 && !l->is_closing);
+	*out = NULL;
+	if (log_group_find(l, id)) return ERR_EXISTS;
+	if (conf.n > u64_min(LOG_GROUP_LOCAL_MAX, l->identity.slot_bytes / 8)) return ERR_TOO_LARGE;
+	if (table_bytes(l->groups_count + 1) > l->identity.slot_bytes / 4) return ERR_FULL;
+	enum err e = log_admit(l, LOG_ADMIT_GROWS, entry_bytes(conf.n));
+	if (e != OK) return e;
+	struct log_group *g = group_new(l, id);
+	struct entry_head h = { .kind = ENTRY_MAKE, .group = id };
+	(void)journal_add(l, g, &h, conf);
+	buf_append_slice(&g->conf, conf);
+	buf_append_slice(&g->applied_conf, conf);
+	group_insert(l, g);
+	journal_wait(l, req);
+	diag_trace(l->diag, "log make", id, 0, 0);
+	*out = g;
+	return OK;
+}
+
+void log_group_gone(struct log_group *g, struct log_req *req)
+{
+	struct log *l = g->log;
+	ASSERT(!l->is_closing);
+	struct entry_head h = { .kind = ENTRY_GONE, .group = g->id };
+	(void)journal_add(l, g, &h, SLICE_NULL);
+	journal_wait(l, req);
+	diag_trace(l->diag, "log gone", g->id, g->last_index, 0);
+	install_abort_group(g);
+	read_cancel_group(g);
+	settle_forget_group(l, g);
+	settle_bury(l, g->id, 0, journal_last_number(l));
+	journal_forget_group(l, g);
+	l->floating_bytes -= g->floating_bytes;
+	l->refs_bytes -= g->refs_bytes;
+	group_remove(l, g);
+	group_free(g);
+}
+
+void log_group_attach(struct log_group *g, const struct log_group_ops *ops, void *owner)
+{
+	ASSERT(!g->ops && ops);
+	g->ops = ops;
+	g->owner = owner;
+}
+
+void log_group_detach(struct log_group *g)
+{
+	g->ops = NULL;
+	g->owner = NULL;
+	settle_forget_owner(g->log, g);
+}
+
+/* ---- writing ---- */
+
+/* Bytes of entries above the applied index: they cannot settle, and have to be moved when their slot must go (S12). */
+static void group_float(struct log_group *g, uint64_t bytes)
+{
+	g->floating_bytes += bytes;
+	g->log->floating_bytes += bytes;
+}
+
+static void group_sink(struct log_group *g, uint64_t bytes)
+{
+	ASSERT(g->floating_bytes >= bytes && g->log->floating_bytes >= bytes);
+	g->floating_bytes -= bytes;
+	g->log->floating_bytes -= bytes;
+}
+
+static void group_drop_stranded(struct log_group *g)
+{
+	for (uint32_t i = 0; i < g->stranded.count; i++) {
+		const struct log_ref *r = refs_at(&g->stranded, g->stranded.first + i);
+		if (r->use) group_sink(g, ref_bytes(r));
+	}
+	refs_deinit(&g->stranded);
+}
+
+static void append_one(struct log_group *g, const struct log_entry *e)
+{
+	struct log *l = g->log;
+	bool is_command = e->kind == ENTRY_COMMAND;
+	ASSERT(is_command || e->kind == ENTRY_BARRIER || e->kind == ENTRY_CHANGE);
+	ASSERT(e->term >= g->last_term && e->term > 0);
+	ASSERT(!is_command || e->body.n >= BATCH_HEAD_BYTES);
+	ASSERT(e->body.n <= l->options.entry_bytes_max);
+	struct entry_head h = {
+		.kind = (uint8_t)e->kind,
+		.group = g->id,
+		.index = g->last_index + 1,
+		.term = e->term,
+		.commit = g->commit_index,
+		.seq_last = is_command ? le64_get(e->body.p + 8) : g->last_seq,
+		.record_count = is_command ? le32_get(e->body.p) : 0,
+		.prev_term = (uint32_t)g->last_term,
+	};
+	if (g->stranded.count) group_drop_stranded(g);
+	struct log_ref ref = journal_add(l, g, &h, e->body);
+	*refs_push(&g->refs) = ref;
+	runs_add(&g->runs, h.index, h.term);
+	g->last_index = h.index;
+	g->last_term = h.term;
+	g->last_seq = h.seq_last;
+	g->refs_bytes += ref_bytes(&ref);
+	l->refs_bytes += ref_bytes(&ref);
+	group_float(g, ref_bytes(&ref));
+	ASSERT(g->refs.first + g->refs.count == g->last_index + 1);
+}
+
+void log_append(struct log_group *g, struct log_req *req, const struct log_entry *entries, unsigned count)
+{
+	ASSERT(count > 0 && !g->log->is_closing && !g->is_committing);
+	for (unsigned i = 0; i < count && !g->log->is_dead; i++) append_one(g, &entries[i]);
+	journal_wait(g->log, req);
+}
+
+/* Forgets entries from `from` on, in memory. */
+void group_truncate(struct log_group *g, uint64_t from)
+{
+	ASSERT(from > g->settled_index && from > g->applied_index);
+	for (uint64_t i = from; i <= g->last_index; i++) {
+		uint64_t bytes = ref_bytes(refs_at(&g->refs, i));
+		group_sink(g, bytes);
+		g->refs_bytes -= bytes;
+		g->log->refs_bytes -= bytes;
+	}
+	refs_truncate(&g->refs, from);
+	runs_truncate(&g->runs, from);
+	g->last_index = from - 1;
+	g->last_term = runs_term(&g->runs, from - 1);
+	g->last_seq = from - 1 > g->settled_index ? refs_at(&g->refs, from - 1)->seq_last : g->settled_seq;
+	g->durable_index = u64_min(g->durable_index, from - 1);
+	g->epoch++;
+}
+
+void log_truncate(struct log_group *g, uint64_t from)
+{
+	struct log *l = g->log;
+	ASSERT(from > g->commit_index && !l->is_closing && !g->is_committing);
+	if (from > g->last_index || l->is_dead) return;
+	struct entry_head h = {
+		.kind = ENTRY_TRUNC,
+		.group = g->id,
+		.index = from,
+		.term = runs_term(&g->runs, from - 1),
+	};
+	(void)journal_add(l, g, &h, SLICE_NULL);
+	diag_trace(l->diag, "log truncate", g->id, from, g->last_index);
+	group_truncate(g, from);
+}
+
+void log_vote(struct log_group *g, uint64_t term, uint64_t vote, struct log_req *req)
+{
+	struct log *l = g->log;
+	ASSERT(term >= g->term && !l->is_closing);
+	if (l->is_dead) return;
+	struct entry_head h = { .kind = ENTRY_VOTE, .group = g->id, .index = vote, .term = term };
+	(void)journal_add(l, g, &h, SLICE_NULL);
+	g->term = term;
+	g->vote = vote;
+	journal_wait(l, req);
+}
+
+void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct log_req *req)
+{
+	struct log *l = g->log;
+	ASSERT(term >= g->term && !l->is_closing);
+	if (l->is_dead) return;
+	struct entry_head h = { .kind = ENTRY_DOUBT_END, .group = g->id, .index = leader, .term = term };
+	(void)journal_add(l, g, &h, SLICE_NULL);
+	g->term = term;
+	g->vote = leader;
+	g->doubt = 0;
+	g->doubt_from = 0;
+	mem_free(g->doubt_why);
+	g->doubt_why = NULL;
+	diag_line(l->diag, DIAG_INFO, "log group=%llu doubt ends with term %llu", (unsigned long long)g->id,
+		(unsigned long long)term);
+	journal_wait(l, req);
+}
+
+void log_commit(struct log_group *g, uint64_t index)
+{
+	ASSERT(index <= g->last_index);
+	g->commit_index = u64_max(g->commit_index, index);
+}
+
+void log_applied(struct log_group *g, uint64_t index, uint64_t term, struct slice conf, uint64_t conf_index)
+{
+	ASSERT(index >= g->applied_index && index <= g->last_index);
+	for (uint64_t i = u64_max(g->applied_index, g->settled_index) + 1; i <= index; i++)
+		group_sink(g, ref_bytes(refs_at(&g->refs, i)));
+	g->applied_index = index;
+	g->applied_term = term;
+	log_commit(g, index);
+	if (!conf.p) return;
+	buf_clear(&g->applied_conf);
+	buf_append_slice(&g->applied_conf, conf);
+	g->applied_conf_index = conf_index;
+}
+
+void log_trim(struct log_group *g, uint64_t index)
+{
+	ASSERT(index <= g->applied_index + 1);
+	g->trim_index = u64_max(g->trim_index, index);
+}
+
+/* ---- what is known ---- */
+
+uint64_t group_first_index(const struct log_group *g)
+{
+	return g->segments.count ? g->segments.rows[0].first_index : g->refs.first;
+}
+
+uint64_t log_term_at(const struct log_group *g, uint64_t index)
+{
+	if (index == 0 || index > g->last_index) return 0;
+	if (index == g->state_index && g->state_term) return g->state_term;
+	return runs_term(&g->runs, index);
+}
+
+void log_group_info(const struct log_group *g, struct log_group_info *out)
+{
+	uint64_t first = group_first_index(g), stored = g->refs_bytes;
+	for (uint32_t i = 0; i < g->segments.count; i++) stored += g->segments.rows[i].bytes;
+	*out = (struct log_group_info) {
+		.term = g->term,
+		.vote = g->vote,
+		.state_index = g->state_index,
+		.state_term = g->state_term,
+		.conf = buf_slice(&g->conf),
+		.conf_index = g->conf_index,
+		.first_index = first,
+		.contiguous_from = u64_max(g->contiguous_from, first),
+		.last_index = g->last_index,
+		.last_term = g->last_term,
+		.durable_index = g->durable_index,
+		.commit_index = g->commit_index,
+		.generation = g->generation,
+		.stored_bytes = stored,
+		.in_doubt = group_is_in_doubt(g),
+		.doubt_votes_only = g->doubt && !(g->doubt & DOUBT_ENTRIES),
+		.damaged_from = g->damaged.from,
+		.damaged_to = g->damaged.to,
+	};
+}
+
+const char *log_group_doubt(const struct log_group *g) { return g->doubt ? g->doubt_why : ""; }
+
+void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...)
+{
+	struct log *l = g->log;
+	struct buf text = { 0 };
+	va_list ap;
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	if (!g->doubt) {
+		diag_line(l->diag, DIAG_ERROR, "log group=%llu is in doubt: %s", (unsigned long long)g->id,
+			buf_str(&text));
+		diag_count(l->diag, COUNTER_log_groups_doubted);
+		g->doubt_from = from;
+		mem_free(g->doubt_why);
+		g->doubt_why = mem_strdup(buf_str(&text));
+	}
+	g->doubt |= why;
+	g->doubt_from = u64_min(g->doubt_from, from);
+	buf_deinit(&text);
+}
+
+void group_record_doubt(struct log_group *g)
+{
+	struct log *l = g->log;
+	ASSERT(g->doubt);
+	if (log_fault(l, FAULT_bug_s7_doubt_forgotten) || l->is_dead) return;
+	struct entry_head h = {
+		.kind = ENTRY_DOUBT,
+		.group = g->id,
+		.index = g->doubt_from,
+		.term = g->doubt & (DOUBT_VOTE | DOUBT_ENTRIES),
+	};
+	(void)journal_add(l, g, &h, slice_of_str(g->doubt_why));
+	g->doubt |= DOUBT_RECORDED;
+}
+
+void group_damaged(struct log_group *g, struct segment_range bad, const char *what)
+{
+	struct log *l = g->log;
+	ASSERT(bad.from > 0 && bad.from <= bad.to);
+	diag_count(l->diag, COUNTER_log_reads_damaged);
+	bool was_in_doubt = group_is_in_doubt(g);
+	g->damaged.from = g->damaged.from ? u64_min(g->damaged.from, bad.from) : bad.from;
+	g->damaged.to = u64_max(g->damaged.to, bad.to);
+	if (bad.to <= g->settled_index) g->contiguous_from = u64_max(g->contiguous_from, bad.to + 1);
+	group_doubt(g, DOUBT_ENTRIES, bad.from, "entries %llu..%llu: %s", (unsigned long long)bad.from,
+		(unsigned long long)bad.to, what);
+	if (was_in_doubt) return;
+	group_record_doubt(g);
+	if (g->ops && g->ops->doubted) g->ops->doubted(g->owner);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* round — a settle round on its worker: entries from the slots to the segments, verified; segments synced; the state store committed; in
+ * this order (S13). It touches nothing but the round and the files.
+ */
+#include "round.h"
+
+static void group_bad(struct round_group *rg, uint64_t from, uint64_t to)
+{
+	rg->bad.from = rg->bad.from ? u64_min(rg->bad.from, from) : from;
+	rg->bad.to = u64_max(rg->bad.to, to);
+}
+
+/* ---- one group ---- */
+
+static enum err group_copy(struct round *r, struct round_group *rg, struct segment_writer *w)
+{
+	struct fetch f = { .files = r->files, .slot_count = r->slot_count };
+	enum err e = OK;
+	for (uint32_t i = 0; e == OK && i < rg->copies.count; i++) {
+		struct entry_head h;
+		struct slice entry;
+		const struct fetch_item *item = &rg->copies.p[i];
+		e = fetch_entry(&f, rg->id, item, rg->copies.count - i, &h, &entry);
+		if (e == ERR_CORRUPT) {
+			/* Damage costs this entry and makes the group doubtful; the rest of the round goes on. */
+			group_bad(rg, item->index, item->index);
+			e = OK;
+			continue;
+		}
+		if (e == OK) e = segment_writer_add(w, &h, entry);
+		rg->settled_count++;
+	}
+	buf_deinit(&f.bytes);
+	return e;
+}
+
+static enum err group_fetch_floats(struct round *r, struct round_group *rg)
+{
+	struct fetch f = { .files = r->files, .slot_count = r->slot_count };
+	enum err e = OK;
+	for (uint32_t i = 0; e == OK && i < rg->floats.count; i++) {
+		struct entry_head h;
+		struct slice entry;
+		const struct fetch_item *item = &rg->floats.p[i];
+		e = fetch_entry(&f, rg->id, item, rg->floats.count - i, &h, &entry);
+		if (e == ERR_CORRUPT) {
+			group_bad(rg, item->index, item->index);
+			e = OK;
+			continue;
+		}
+		if (e == OK) buf_append_slice(&rg->moved, entry);
+	}
+	buf_deinit(&f.bytes);
+	return e;
+}
+
+static enum err group_settle(struct round *r, struct round_group *rg)
+{
+	struct io *io = r->job.io;
+	enum err e = OK;
+	if (rg->needs_dir && rg->copies.count) e = segment_dir_make(io, &rg->place);
+	if (e == OK && rg->is_unclean && rg->meta.segments.count) {
+		/* What a crash left over: files of rounds that failed, of segments that were dropped. */
+		const struct segment_list *named[] = { &rg->meta.segments, &rg->dropped };
+		e = segment_dir_clean(io, &rg->place, named, COUNT_OF(named));
+	}
+	if (e == OK && rg->is_installed)
+		e = install_read_state(io, &rg->place, rg->state_bytes, rg->state_crc, &rg->state);
+	if (e == OK && rg->rewrite) e = rewrite_apply(io, rg->rewrite, &rg->meta.segments);
+	if (e != OK) return e;
+	struct segment_writer w;
+	/* A list that gets long gets longer segments: it must fit into one value of the state store. */
+	uint64_t bytes_max = r->segment_bytes_max << u64_min(rg->meta.segments.count / 4096, 16);
+	segment_writer_init(&w, io, &rg->place, bytes_max, &rg->meta.segments);
+	if (rg->copies.count) e = group_copy(r, rg, &w);
+	if (e == OK && rg->copies.count) e = segment_writer_sync(&w);
+	if (e == OK && w.bad.from) group_bad(rg, w.bad.from, w.bad.to);
+	if (e == OK) segment_list_copy(&rg->list, &w.list);
+	segment_writer_deinit(&w);
+	return e == OK ? group_fetch_floats(r, rg) : e;
+}
+
+/* ---- the state store ---- */
+
+static struct state_change group_change(struct round_group *rg)
+{
+	segment_list_deinit(&rg->meta.segments);
+	segment_list_copy(&rg->meta.segments, &rg->list);
+	group_meta_encode(&rg->meta, &rg->meta_bytes);
+	return (struct state_change) {
+		.group = rg->id,
+		.drop = rg->is_installed,
+		.meta = buf_slice(&rg->meta_bytes),
+		.batch = rg->is_installed ? buf_slice(&rg->state) : buf_slice(&rg->batch.ops),
+	};
+}
+
+static enum err round_commit(struct round *r)
+{
+	uint32_t count = r->count + r->drops_count;
+	struct state_change *changes = mem_zalloc((count + 1) * sizeof *changes);
+	for (uint32_t i = 0; i < r->count; i++) changes[i] = group_change(r->groups[i]);
+	for (uint32_t i = 0; i < r->drops_count; i++)
+		changes[r->count + i] = (struct state_change) { .group = r->drops[i], .drop = true };
+	r->head = (struct state_head) { .round = r->number };
+	enum err e = r->state_ops->commit(r->state, changes, count, &r->head);
+	mem_free(changes);
+	return e;
+}
+
+void round_run(struct io_job *job)
+{
+	struct round *r = CONTAINER_OF(job, struct round, job);
+	r->result = OK;
+	for (uint32_t i = 0; r->result == OK && i < r->count; i++) r->result = group_settle(r, r->groups[i]);
+	if (r->result != OK) return;
+	r->result = round_commit(r);
+	r->is_state_failure = r->result != OK;
+}
+
+/* ---- memory ---- */
+
+void round_group_free(struct round_group *rg)
+{
+	mem_free(rg->copies.p);
+	mem_free(rg->floats.p);
+	state_batch_deinit(&rg->batch);
+	group_meta_deinit(&rg->meta);
+	segment_list_deinit(&rg->dropped);
+	segment_list_deinit(&rg->list);
+	buf_deinit(&rg->moved);
+	buf_deinit(&rg->meta_bytes);
+	buf_deinit(&rg->state);
+	rewrite_plan_free(rg->rewrite);
+	mem_free(rg);
+}
+
+void round_free(struct round *r)
+{
+	if (!r) return;
+	for (uint32_t i = 0; i < r->count; i++) round_group_free(r->groups[i]);
+	mem_free(r->groups);
+	mem_free(r->files);
+	mem_free(r->drops);
+	mem_free(r);
+}

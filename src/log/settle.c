@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settle — the loop's half of a settle round (docs/STORAGE.md#settle): full slots become segments, so that they can be written again.
+ *
+ *   idle ──> ask: group by group, in slices of a turn: which entries are dead; then the state is captured
+ *        ──> sync: what was captured must be durable here (S13)
+ *        ──> work: round.c, on the settle worker
+ *        ──> record: entries that are not applied move to the head of the journal (S12), SETTLED behind them
+ *        ──> idle: when that is durable, the slots of the round *before* are free (S13)
+ *
+ * A round that fails for lack of space is given up, whatever it wrote is written over, and another is tried later (S16). */
+#include "round.h"
+
+enum { ASK_BUDGET = 4000, RETRY_MS = 500 };
+
+static struct settle *settle_of(struct log *l) { return &l->settle; }
+
+/* ---- which uses can be settled ---- */
+
+/* The last use that is full and durable. */
+static uint64_t full_use(const struct log *l)
+{
+	const struct journal *j = &l->journal;
+	const struct block *first = j->unsynced ? j->unsynced : j->flying;
+	if (!first && !list_is_empty(&j->waiting)) first = CONTAINER_OF(j->waiting.next, struct block, link_by_order);
+	if (!first) first = j->gathering;
+	uint64_t pending = first ? first->use : UINT64_MAX;
+	return u64_min(j->use, pending) - 1;
+}
+
+static bool has_installed(const struct log *l)
+{
+	for (uint32_t i = 0; i < l->groups_count; i++)
+		if (l->groups[i]->is_installed) return true;
+	return false;
+}
+
+/* A round without entries still frees what the round before settled. */
+static bool is_short_of_slots(const struct log *l)
+{
+	const struct journal *j = &l->journal;
+	if (journal_free_slots(l) > 1 || j->use < 3) return false;
+	return u64_min(l->settle.held_use, j->use - 2) >= j->oldest_use;
+}
+
+static bool is_wanted_now(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	if (!t->is_wanted) return false;
+	if (t->wanted_number == 0) {
+		(void)journal_rotate(l);
+		t->wanted_number = journal_last_number(l);
+	}
+	return l->journal.durable_number >= t->wanted_number;
+}
+
+static bool is_due(struct log *l)
+{
+	if (l->is_closing) return is_wanted_now(l) || !list_is_empty(&l->installs);
+	bool is_wanted = is_wanted_now(l); /* may rotate */
+	if (is_wanted || full_use(l) > l->settle.held_use || has_installed(l)) return true;
+	return is_short_of_slots(l) || rewrite_is_ready(l, NULL);
+}
+
+/* ---- begin ---- */
+
+static void round_begin(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	ASSERT(t->phase == ROUND_IDLE && !t->round);
+	struct round *r = NEW(struct round);
+	r->log = l;
+	r->number = t->round_next;
+	r->begun_ns = io_now_ns(l->io);
+	r->use = u64_max(full_use(l), t->held_use);
+	/* Too much that would have to move: slot by slot, then. */
+	if (r->use > t->held_use + 1 && !journal_has_room(l, l->floating_bytes, 0)) r->use = t->held_use + 1;
+	list_init(&r->reqs);
+	if (t->is_wanted) {
+		list_splice_back(&r->reqs, &t->wanted_by);
+		t->is_wanted = false;
+		t->wanted_number = 0;
+	}
+	t->round = r;
+	t->phase = ROUND_ASK;
+	diag_trace(l->diag, "log round", r->number, r->use, t->held_use);
+}
+
+/* ---- asking ---- */
+
+static struct round_group *round_add(struct round *r, struct log_group *g)
+{
+	struct round_group *rg = NEW(struct round_group);
+	rg->g = g;
+	rg->id = g->id;
+	rg->is_notified = true;
+	group_place(g, &rg->place);
+	if (r->count == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 16;
+		r->groups = mem_realloc(r->groups, r->cap * sizeof(struct round_group *));
+	}
+	r->groups[r->count++] = rg;
+	return rg;
+}
+
+static uint64_t group_state_index(const struct log_group *g) { return g->ops ? g->applied_index : g->state_index; }
+
+/* The last index that settles: everything up to there does, wherever it lies. */
+static uint64_t group_settle_to(const struct round *r, const struct log_group *g)
+{
+	uint64_t most = u64_min(group_state_index(g), g->last_index), to = g->settled_index;
+	if (log_fault(g->log, FAULT_bug_s12_settle_uncommitted)) most = g->last_index;
+	for (uint64_t i = most; i > g->settled_index; i--) {
+		const struct log_ref *ref = refs_at(&g->refs, i);
+		if (ref->use <= r->use) {
+			to = i;
+			break;
+		}
+	}
+	return to;
+}
+
+static bool refs_lie_in(const struct log_refs *refs, uint64_t from, uint64_t use)
+{
+	for (uint64_t i = u64_max(from, refs->first); i - refs->first < refs->count; i++) {
+		const struct log_ref *ref = refs_at(refs, i);
+		if (ref->use && ref->use <= use) return true;
+	}
+	return false;
+}
+
+static bool group_has_trim(const struct log_group *g)
+{
+	return g->segments.count && g->segments.rows[0].last_index < g->trim_index;
+}
+
+static bool group_is_touched(const struct round *r, const struct log_group *g, uint64_t settle_to)
+{
+	if (!g->is_stored || g->is_installed || group_has_trim(g) || settle_to > g->settled_index) return true;
+	if (rewrite_is_ready(r->log, g)) return true;
+	return refs_lie_in(&g->refs, g->settled_index + 1, r->use) || refs_lie_in(&g->stranded, 0, r->use);
+}
+
+static void float_refs(const struct round *r, struct round_group *rg, const struct log_refs *refs, uint64_t from)
+{
+	for (uint64_t i = u64_max(from, refs->first); i - refs->first < refs->count; i++) {
+		const struct log_ref *ref = refs_at(refs, i);
+		if (ref->use && ref->use <= r->use) fetch_items_push(&rg->floats, i, ref);
+	}
+}
+
+void settle_meta(const struct log_group *g, struct group_meta *out)
+{
+	*out = (struct group_meta) {
+		.generation = g->generation,
+		.state_index = g->state_index,
+		.state_term = g->state_term,
+		.conf_index = g->conf_index,
+		.contiguous_from = g->contiguous_from,
+		.settled_index = g->settled_index,
+		.settled_seq = g->settled_seq,
+	};
+	buf_append_slice(&out->conf, buf_slice(&g->conf));
+	runs_copy(&out->runs, &g->runs);
+	runs_truncate(&out->runs, g->settled_index + 1);
+	segment_list_copy(&out->segments, &g->segments);
+}
+
+/* Segments wholly below what the owner still wants. */
+static void group_trim(struct round_group *rg, const struct log_group *g)
+{
+	struct segment_list *all = &rg->meta.segments, kept = { 0 };
+	for (uint32_t i = 0; i < all->count; i++) {
+		const struct segment_info *s = &all->rows[i];
+		segment_list_push(s->last_index < g->trim_index ? &rg->dropped : &kept, s);
+	}
+	segment_list_deinit(all);
+	*all = kept;
+}
+
+/* Everything of the group has been asked: from here on the round has copies of it. */
+static void group_capture(struct round *r, struct round_group *rg, uint64_t settle_to)
+{
+	struct log_group *g = rg->g;
+	settle_meta(g, &rg->meta);
+	if (settle_to > g->settled_index) {
+		rg->meta.settled_seq = refs_at(&g->refs, settle_to)->seq_last;
+		runs_deinit(&rg->meta.runs);
+		runs_copy(&rg->meta.runs, &g->runs);
+		runs_truncate(&rg->meta.runs, settle_to + 1);
+		rg->meta.settled_index = settle_to;
+	}
+	rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, rg->hole_to);
+	group_trim(rg, g);
+	rg->rewrite = rewrite_take(r->log, g);
+	/* What the rewrite leaves out are holes too. */
+	if (rg->rewrite && rg->rewrite->dead_count)
+		rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, rewrite_hole_to(rg->rewrite));
+	uint64_t first = rg->meta.segments.count ? rg->meta.segments.rows[0].first_index : settle_to + 1;
+	runs_trim(&rg->meta.runs, first ? first - 1 : 0);
+	rg->needs_dir = rg->meta.segments.count == 0;
+	rg->is_unclean = g->is_unclean;
+	if (g->is_installed) {
+		rg->is_installed = true;
+		rg->state_bytes = g->installed_state_bytes;
+		rg->state_crc = g->installed_state_crc;
+		return;
+	}
+	float_refs(r, rg, &g->refs, settle_to + 1);
+	float_refs(r, rg, &g->stranded, 0);
+	if (!g->ops) return;
+	if (g->ops->capture) g->ops->capture(g->owner, &rg->batch);
+	rg->meta.state_index = g->applied_index;
+	rg->meta.state_term = g->applied_term;
+	if (g->applied_conf.n) {
+		buf_clear(&rg->meta.conf);
+		buf_append_slice(&rg->meta.conf, buf_slice(&g->applied_conf));
+		rg->meta.conf_index = g->applied_conf_index;
+	}
+}
+
+static bool entry_is_dead(const struct log_group *g, uint64_t index)
+{
+	const struct log_ref *ref = refs_at(&g->refs, index);
+	if (ref->kind != ENTRY_COMMAND || !g->ops || !g->ops->entry_is_dead || index > g->applied_index) return false;
+	struct entry_head h = {
+		.kind = ref->kind,
+		.group = g->id,
+		.index = index,
+		.term = log_term_at(g, index),
+		.seq_last = ref->seq_last,
+		.record_count = ref->records,
+		.body_bytes = ref->body_bytes,
+	};
+	uint64_t before = index - 1 > g->settled_index ? refs_at(&g->refs, index - 1)->seq_last : g->settled_seq;
+	return g->ops->entry_is_dead(g->owner, &h, before);
+}
+
+/* True when the group is done with; false when the slice of this turn is used up. */
+static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_to, unsigned *budget)
+{
+	struct log_group *g = rg->g;
+	for (; r->cursor_index <= settle_to; r->cursor_index++) {
+		if (*budget == 0) return false;
+		(*budget)--;
+		const struct log_ref *ref = refs_at(&g->refs, r->cursor_index);
+		if (ref->use && !entry_is_dead(g, r->cursor_index)) {
+			fetch_items_push(&rg->copies, r->cursor_index, ref);
+			continue;
+		}
+		if (ref->use) r->dead_count++;
+		if (!log_fault(g->log, FAULT_bug_s14_holes_forgotten)) rg->hole_to = r->cursor_index + 1;
+	}
+	group_capture(r, rg, settle_to);
+	return true;
+}
+
+/* Goes on from where the last slice ended. True when all groups were asked. */
+static bool round_ask(struct round *r)
+{
+	unsigned budget = ASK_BUDGET;
+	for (;;) {
+		if (!r->asking) {
+			struct log_group *g = log_group_after(r->log, r->cursor_id);
+			if (!g) return true;
+			if (budget == 0) return false;
+			budget--;
+			uint64_t to = g->is_installed ? g->settled_index : group_settle_to(r, g);
+			if (!group_is_touched(r, g, to)) {
+				r->cursor_id = g->id;
+				continue;
+			}
+			r->asking = round_add(r, g);
+			r->asking_to = to;
+			r->cursor_index = g->settled_index + 1;
+		}
+		uint64_t id = r->asking->id;
+		if (!group_ask(r, r->asking, r->asking_to, &budget)) return false;
+		r->asking = NULL;
+		r->cursor_id = id;
+	}
+}
+
+/* The group in whose middle the last slice ended is asked anew, or not at all. */
+static void round_unask(struct round *r, const struct log_group *g)
+{
+	if (!r->asking || r->asking->g != g) return;
+	ASSERT(r->count > 0 && r->groups[r->count - 1] == r->asking);
+	round_group_free(r->groups[--r->count]);
+	r->asking = NULL;
+}
+
+static struct round_group *round_find(const struct round *r, const struct log_group *g)
+{
+	for (uint32_t i = 0; i < r->count; i++)
+		if (r->groups[i]->g == g) return r->groups[i];
+	return NULL;
+}
+
+void settle_forget_group(struct log *l, struct log_group *g)
+{
+	struct round *r = l->settle.round;
+	rewrite_forget_group(l, g);
+	if (!r) return;
+	if (l->settle.phase == ROUND_ASK) round_unask(r, g);
+	struct round_group *rg = round_find(r, g);
+	if (rg) rg->g = NULL;
+}
+
+void settle_forget_owner(struct log *l, struct log_group *g)
+{
+	struct round *r = l->settle.round;
+	rewrite_forget_group(l, g);
+	if (!r) return;
+	if (l->settle.phase == ROUND_ASK) round_unask(r, g);
+	struct round_group *rg = round_find(r, g);
+	if (rg) rg->is_notified = false;
+}
+
+/* ---- work ---- */
+
+static void round_done(struct io_job *job);
+
+/* Groups that went meanwhile, or got another generation, have nothing to settle. */
+static void round_prune(struct round *r)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < r->count; i++) {
+		struct round_group *rg = r->groups[i];
+		if (rg->g && rg->g->generation == rg->place.generation && rg->is_installed == rg->g->is_installed)
+			r->groups[kept++] = rg;
+		else
+			round_group_free(rg);
+	}
+	r->count = kept;
+}
+
+static void round_take_drops(struct round *r)
+{
+	struct log *l = r->log;
+	LIST_EACH (node, &l->settle.graves) {
+		struct grave *v = CONTAINER_OF(node, struct grave, link);
+		if (!v->needs_drop || l->journal.durable_number < v->after_block) continue;
+		v->dropped_in = r->number;
+		r->drops = mem_realloc(r->drops, (r->drops_count + 1) * sizeof *r->drops);
+		r->drops[r->drops_count++] = v->group;
+	}
+}
+
+static void round_work(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	struct round *r = t->round;
+	round_prune(r);
+	round_take_drops(r);
+	r->slot_count = l->journal.slot_count;
+	r->files = fetch_files(l);
+	r->state_ops = l->options.state;
+	r->state = l->state;
+	r->segment_bytes_max = l->options.segment_bytes_max;
+	r->job = (struct io_job) { .run = round_run, .done = round_done };
+	t->phase = ROUND_WORK;
+	log_job(l, IO_LANE_SETTLE, &r->job);
+}
+
+/* ---- after the work ---- */
+
+static void settle_retry(struct io_timer *timer)
+{
+	struct settle *t = CONTAINER_OF(timer, struct settle, retry);
+	settle_step(CONTAINER_OF(t, struct log, settle));
+}
+
+/* A log that closes does not wait for space. */
+static void settle_give_up_wants(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	t->is_wanted = false;
+	while (!list_is_empty(&t->wanted_by)) {
+		struct log_req *req = CONTAINER_OF(list_pop_front(&t->wanted_by), struct log_req, link);
+		req->done(req);
+	}
+}
+
+static void round_give_up(struct log *l, struct round *r)
+{
+	struct settle *t = settle_of(l);
+	bool is_space = r->result == ERR_NO_SPACE || r->result == ERR_FILES || r->result == ERR_NO_MEMORY;
+	/* S17: after a failed sync nothing that was written may be believed; what else failed cannot be told from it. */
+	if (!is_space || log_fault(l, FAULT_bug_s16_no_space_fatal)) {
+		log_die(l, "settle: round %llu could not %s: %s", (unsigned long long)r->number,
+			r->is_state_failure ? "commit the state" : "write segments", err_text(r->result));
+		return;
+	}
+	diag_count(l->diag, COUNTER_log_rounds_failed);
+	diag_line(l->diag, DIAG_WARN, "log settle round %llu given up, tried again soon: %s",
+		(unsigned long long)r->number, err_text(r->result));
+	if (!list_is_empty(&r->reqs)) {
+		list_splice_back(&t->wanted_by, &r->reqs);
+		t->is_wanted = true;
+		t->wanted_number = journal_last_number(l);
+	}
+	if (l->is_closing) settle_give_up_wants(l);
+	LIST_EACH (node, &t->graves) CONTAINER_OF(node, struct grave, link)->dropped_in = 0;
+	round_free(r);
+	t->round = NULL;
+	t->phase = ROUND_IDLE;
+	io_timer_start(l->io, &t->retry, MILLIS(RETRY_MS));
+}
+
+static void group_take_meta(struct log_group *g, struct group_meta *m)
+{
+	g->is_stored = true;
+	g->state_index = m->state_index;
+	g->state_term = m->state_term;
+	g->conf_index = m->conf_index;
+	g->contiguous_from = u64_max(g->contiguous_from, m->contiguous_from);
+	g->settled_seq = m->settled_seq;
+	g->settled_index = m->settled_index;
+	struct buf conf = g->conf;
+	g->conf = m->conf;
+	m->conf = conf;
+}
+
+/* What is settled is read from the segments from now on. */
+static void group_settled(struct round *r, struct round_group *rg)
+{
+	struct log_group *g = rg->g;
+	struct log *l = r->log;
+	ASSERT(rg->meta.settled_index >= g->settled_index && rg->meta.settled_index <= g->last_index);
+	for (uint64_t i = g->settled_index + 1; i <= rg->meta.settled_index; i++) {
+		uint64_t bytes = ref_bytes(refs_at(&g->refs, i));
+		g->refs_bytes -= bytes;
+		l->refs_bytes -= bytes;
+	}
+	refs_drop_front(&g->refs, rg->meta.settled_index);
+	group_take_meta(g, &rg->meta);
+	segment_list_deinit(&g->segments);
+	g->segments = rg->list;
+	rg->list = (struct segment_list) { 0 };
+	uint64_t first = group_first_index(g);
+	runs_trim(&g->runs, first ? first - 1 : 0);
+	for (uint32_t i = 0; i < rg->dropped.count; i++) settle_bury_segment(l, g, &rg->dropped.rows[i], r->number);
+	if (rg->rewrite && rg->rewrite->result == OK) {
+		settle_bury_segment(l, g, &rg->rewrite->segment, r->number);
+		diag_count(l->diag, COUNTER_log_segments_rewritten);
+	}
+	if (rg->rewrite && rg->rewrite->bad.from) group_damaged(g, rg->rewrite->bad, "damaged in a segment");
+	g->is_unclean = false;
+	g->epoch++;
+	diag_add(l->diag, COUNTER_log_entries_settled, rg->settled_count);
+	if (rg->bad.from) group_damaged(g, rg->bad, "damaged in the journal");
+	ASSERT(g->refs.first == g->settled_index + 1 && g->refs.first + g->refs.count == g->last_index + 1);
+}
+
+static struct log_ref *float_ref(struct log_group *g, uint64_t index)
+{
+	if (index > g->settled_index && index <= g->last_index) return refs_at(&g->refs, index);
+	bool is_stranded = index >= g->stranded.first && index - g->stranded.first < g->stranded.count;
+	return is_stranded ? refs_at(&g->stranded, index) : NULL;
+}
+
+/* S12: what could not settle goes to the head of the journal, unless it has been truncated meanwhile. */
+static void group_move(struct round *r, struct round_group *rg)
+{
+	struct slice in = buf_slice(&rg->moved), body;
+	struct entry_head h;
+	uint32_t at = 0;
+	while (in.n) {
+		struct slice entry = in;
+		enum err e = entry_next(&in, &h, &body);
+		ASSERT(e == OK);
+		entry = slice_first(entry, entry_bytes(h.body_bytes));
+		while (rg->floats.p[at].index != h.index) at++;
+		const struct fetch_item *item = &rg->floats.p[at];
+		struct log_ref *ref = float_ref(rg->g, h.index);
+		if (!ref || ref->use != item->use || ref->at8 != item->at8) continue;
+		*ref = journal_move(r->log, rg->g, &h, entry);
+		diag_count(r->log->diag, COUNTER_log_entries_moved);
+	}
+	rg->g->epoch++;
+}
+
+static void settle_recorded(struct log_req *req);
+
+void settle_record(struct log *l, const struct settled *s)
+{
+	uint8_t body[SETTLED_BYTES];
+	settled_encode(s, body);
+	struct entry_head h = { .kind = ENTRY_SETTLED };
+	(void)journal_add(l, NULL, &h, slice_of(body, sizeof body));
+	l->settle.recorded = *s;
+	l->settle.is_recorded_durable = false;
+}
+
+static void round_record(struct log *l, struct round *r)
+{
+	struct settle *t = settle_of(l);
+	for (uint32_t i = 0; i < r->count && !l->is_dead; i++) {
+		struct round_group *rg = r->groups[i];
+		/* S19: the results of a settle of an older generation are void. */
+		if (rg->g && rg->g->generation != rg->place.generation) rg->g = NULL;
+		if (!rg->g) continue;
+		group_settled(r, rg);
+		if (rg->is_installed) rg->g->is_installed = false;
+		group_move(r, rg);
+	}
+	if (l->is_dead) return;
+	struct settled next = {
+		.round = r->number,
+		.sum = r->head.sum,
+		.round_before = t->held_round,
+		.sum_before = t->held_sum,
+		.use = r->use,
+		.use_before = log_fault(l, FAULT_bug_s13_free_early) ? r->use : t->held_use,
+	};
+	settle_record(l, &next);
+	t->held_round = r->number;
+	t->held_sum = r->head.sum;
+	t->held_use = r->use;
+	t->round_next = r->number + 1;
+	t->phase = ROUND_RECORD;
+	r->recorded.done = settle_recorded;
+	journal_wait(l, &r->recorded);
+	journal_submit(l);
+}
+
+static void round_done(struct io_job *job)
+{
+	struct round *r = CONTAINER_OF(job, struct round, job);
+	struct log *l = r->log;
+	if (!l->is_dead) {
+		ASSERT(l->settle.phase == ROUND_WORK && l->settle.round == r);
+		if (r->result != OK)
+			round_give_up(l, r);
+		else
+			round_record(l, r);
+	}
+	log_job_done(l);
+}
+
+static void round_bury(struct log *l, const struct round *r)
+{
+	LIST_EACH_SAFE (node, &l->settle.graves) {
+		struct grave *v = CONTAINER_OF(node, struct grave, link);
+		if (!v->needs_drop || v->dropped_in != r->number) continue;
+		v->needs_drop = false;
+		if (v->needs_unlink) continue;
+		list_remove(&v->link);
+		mem_free(v);
+	}
+}
+
+/* SETTLED is durable. */
+static void settle_recorded(struct log_req *req)
+{
+	struct round *r = CONTAINER_OF(req, struct round, recorded);
+	struct log *l = r->log;
+	struct settle *t = settle_of(l);
+	ASSERT(t->phase == ROUND_RECORD && t->round == r && t->recorded.round == r->number);
+	t->is_recorded_durable = true;
+	journal_free_to(l, t->recorded.use_before);
+	round_bury(l, r);
+	diag_count(l->diag, COUNTER_log_rounds);
+	diag_add(l->diag, COUNTER_log_entries_dead, r->dead_count);
+	diag_measure(l->diag, HISTOGRAM_log_round, io_now_ns(l->io) - r->begun_ns);
+	t->round = NULL;
+	t->phase = ROUND_IDLE;
+	for (uint32_t i = 0; i < r->count; i++) {
+		/* A callback may make a group go: it is looked up anew each time. */
+		struct log_group *g = r->groups[i]->g ? log_group_find(l, r->groups[i]->id) : NULL;
+		if (!g || g->generation != r->groups[i]->place.generation) continue;
+		if (r->groups[i]->is_installed)
+			install_settled(g);
+		else if (g->ops && g->ops->settled && r->groups[i]->is_notified)
+			g->ops->settled(g->owner, r->groups[i]->meta.state_index);
+	}
+	for (struct list *node; (node = list_pop_front(&r->reqs)) != NULL;) {
+		struct log_req *waiting = CONTAINER_OF(node, struct log_req, link);
+		waiting->done(waiting);
+	}
+	rewrite_look(l, r);
+	round_free(r);
+	settle_step(l);
+}
+
+/* ---- steps ---- */
+
+static void settle_slice(struct io_timer *timer)
+{
+	struct settle *t = CONTAINER_OF(timer, struct settle, step);
+	settle_step(CONTAINER_OF(t, struct log, settle));
+}
+
+static void step_idle(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	if (!io_timer_is_armed(&t->retry) && is_due(l)) round_begin(l);
+}
+
+static void step_ask(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	if (!round_ask(t->round)) {
+		io_timer_start(l->io, &t->step, 0);
+		return;
+	}
+	t->round->sync_number = log_fault(l, FAULT_bug_s13_state_ahead) ? 0 : journal_last_number(l);
+	t->phase = ROUND_SYNC;
+}
+
+void settle_step(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	if (l->is_dead) return;
+	if (t->phase == ROUND_IDLE) step_idle(l);
+	if (t->phase == ROUND_ASK) step_ask(l);
+	if (t->phase == ROUND_SYNC) {
+		/* Whoever fell behind a full slot does not wait for the end of a turn. */
+		if (l->journal.durable_number < t->round->sync_number)
+			journal_submit(l);
+		else
+			round_work(l);
+	}
+	rewrite_step(l);
+	grave_step(l);
+}
+
+void log_settle_now(struct log *l, struct log_req *req)
+{
+	struct settle *t = settle_of(l);
+	ASSERT(!l->is_closing);
+	if (l->is_dead) return;
+	t->is_wanted = true;
+	if (req && req->done) list_push_back(&t->wanted_by, &req->link);
+}
+
+bool settle_is_busy(const struct log *l)
+{
+	const struct settle *t = &l->settle;
+	return t->phase != ROUND_IDLE || t->is_wanted || t->grave_job;
+}
+
+void settle_init(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	list_init(&t->wanted_by);
+	list_init(&t->graves);
+	t->step.fire = settle_slice;
+	t->retry.fire = settle_retry;
+	t->round_next = 1;
+}
+
+void settle_deinit(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	io_timer_stop(l->io, &t->step);
+	io_timer_stop(l->io, &t->retry);
+	round_free(t->round);
+	t->round = NULL;
+	rewrite_deinit(l);
+	grave_deinit(l);
+}

@@ -67,10 +67,19 @@ struct log {
 	struct io *io;
 	struct mem_disk *disk;
 	struct log_identity identity;
-	struct list groups, reads;
+	struct list groups, reads, installs;
 	struct io_timer write_timer, read_timer;
 	struct state state;
 	uint64_t grown;
+};
+
+struct log_install {
+	struct list link;
+	struct log_group *g;
+	struct op *o;
+	struct buf changes;
+	struct io_timer timer;
+	struct log_install_req *req;
 };
 
 static struct cell *cell_ref(struct cell *c)
@@ -398,6 +407,7 @@ enum err log_open(struct io *io, struct diag *diag, const struct log_options *op
 	l->read_timer.fire = read_fire;
 	list_init(&l->groups);
 	list_init(&l->reads);
+	list_init(&l->installs);
 	LIST_EACH (m, &l->disk->images) (void)group_new(l, image_copy(CONTAINER_OF(m, struct image, link)));
 	*out = l;
 	return OK;
@@ -411,8 +421,17 @@ static void group_free(struct log_group *g)
 	mem_free(g);
 }
 
+static void install_free(struct log_install *i)
+{
+	list_remove(&i->link);
+	buf_deinit(&i->changes);
+	if (i->o) op_free(i->o);
+	mem_free(i);
+}
+
 void log_free(struct log *l)
 {
+	while (!list_is_empty(&l->installs)) install_free(CONTAINER_OF(l->installs.next, struct log_install, link));
 	struct list *r;
 	while (!list_is_empty(&l->groups)) group_free(CONTAINER_OF(l->groups.next, struct log_group, link));
 	while ((r = list_pop_front(&l->reads))) mem_free(CONTAINER_OF(r, struct op, link));
@@ -759,14 +778,6 @@ void log_read(struct log_group *g, struct log_read_req *r)
 
 /* ---- install ---- */
 
-struct log_install {
-	struct log_group *g;
-	struct op *o;
-	struct buf changes;
-	struct io_timer timer;
-	struct log_install_req *req;
-};
-
 static void install_fire(struct io_timer *t)
 {
 	struct log_install *i = CONTAINER_OF(t, struct log_install, timer);
@@ -780,6 +791,7 @@ enum err log_install_begin(struct log_group *g, struct log_install **out)
 	i->g = g;
 	i->o = NEW(struct op);
 	i->timer.fire = install_fire;
+	list_push_back(&g->l->installs, &i->link);
 	*out = i;
 	return OK;
 }
@@ -832,14 +844,12 @@ void log_install_commit(struct log_install *i, uint64_t index, uint64_t term, st
 	i->g->conf_index = conf_index;
 	buf_clear(&i->g->conf);
 	buf_append_slice(&i->g->conf, conf);
-	buf_deinit(&i->changes);
-	mem_free(i);
+	i->o = NULL;
+	install_free(i);
 }
 
 void log_install_abort(struct log_install *i)
 {
 	io_timer_stop(i->g->l->io, &i->timer);
-	op_free(i->o);
-	buf_deinit(&i->changes);
-	mem_free(i);
+	install_free(i);
 }

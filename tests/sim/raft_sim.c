@@ -80,6 +80,28 @@ static bool is_whole(const struct raft_machine *m)
 	return true;
 }
 
+static bool any_damaged(const struct raft_world *w)
+{
+	for (unsigned i = 0; i < w->node_count; i++)
+		if (w->machine[i].damaged || !is_whole(&w->machine[i])) return true;
+	return false;
+}
+
+/* Every group can do without one voter. */
+static bool has_minority(struct raft_world *w)
+{
+	for (unsigned g = 0; g < w->group_count; g++) {
+		struct raft_node *n = leader_of(w, g);
+		struct group_status s;
+		unsigned voters = 0;
+		if (!n || n->change[g].busy) return false;
+		group_status(n->chain[g].group, &s);
+		for (unsigned i = 0; i < s.member_count; i++) voters += s.member[i].role == GROUP_VOTER;
+		if (voters < 3) return false;
+	}
+	return true;
+}
+
 /* What a meta group would do: groups are made where they belong, and were not before. */
 static void meta_step(void *arg)
 {
@@ -197,7 +219,7 @@ static void fault_member(struct run *r, struct raft_machine *m)
 		raft_node_change(n, g, GROUP_ADD, m->raft_id);
 	else if (there->role != GROUP_VOTER)
 		raft_node_change(n, g, chance(w, 80) ? GROUP_PROMOTE : GROUP_REMOVE, m->raft_id);
-	else if (voters > (w->node_count > 3 ? 3 : 2))
+	else if (voters > (any_damaged(w) || w->node_count > 3 ? 3 : 2))
 		raft_node_change(n, g, chance(w, 60) ? GROUP_REMOVE : GROUP_DEMOTE, m->raft_id);
 }
 
@@ -241,8 +263,7 @@ static void damage_now(struct run *r, struct raft_machine *m, unsigned g)
 static void fault_damage(struct run *r, struct raft_machine *m)
 {
 	struct raft_world *w = &r->w;
-	for (unsigned i = 0; i < w->node_count; i++)
-		if (w->machine[i].damaged || !is_whole(&w->machine[i])) return;
+	if (any_damaged(w) || !has_minority(w)) return;
 	unsigned g = (unsigned)sim_below(w->s, w->group_count);
 	if (!m->made[g] || chance(w, 50)) return;
 	sim_count(w->s, "fault damage");

@@ -67,6 +67,20 @@ void sim_free(struct sim *s)
 	mem_free(s);
 }
 
+struct sim_seeds sim_seeds(uint64_t usual)
+{
+	const char *times = getenv("THEBES_SIM_TIMES"), *seed = getenv("THEBES_SIM_SEED"),
+		   *trace = getenv("THEBES_SIM_TRACE");
+	uint64_t n = 0;
+	struct sim_seeds seeds = { .end = usual };
+	if (times && slice_to_u64(slice_of_str(times), &n) == OK && n > 0) seeds.end = usual * n;
+	if (seed && slice_to_u64(slice_of_str(seed), &n) == OK) {
+		seeds = (struct sim_seeds) { .first = n, .end = n + 1, .is_single = true };
+		if (trace && strcmp(trace, "0") != 0) seeds.trace = stderr;
+	}
+	return seeds;
+}
+
 uint64_t sim_seed(const struct sim *s) { return s->seed; }
 uint64_t sim_now_ns(const struct sim *s) { return s->now_ns; }
 uint64_t sim_events(const struct sim *s) { return s->events; }

@@ -37,6 +37,15 @@ struct sim *sim_new(uint64_t seed);
 void sim_free(struct sim *s);
 uint64_t sim_seed(const struct sim *s);
 
+/* The seeds that a test runs: `usual` of them from 0, or as the environment says: THEBES_SIM_TIMES=k: k times as many;
+ * THEBES_SIM_SEED=n: only n, with THEBES_SIM_TRACE=1 every event of it on stderr. */
+struct sim_seeds {
+	uint64_t first, end; /* [first, end) */
+	bool is_single;      /* floors on sums do not count */
+	FILE *trace;         /* for sim_trace; or NULL */
+};
+struct sim_seeds sim_seeds(uint64_t usual);
+
 uint64_t sim_now_ns(const struct sim *s); /* virtual time since the world began */
 /* Chance for tests, from the same seed. */
 uint64_t sim_below(struct sim *s, uint64_t bound);

@@ -331,6 +331,17 @@ static void pipe_stall(struct pipe *p)
 	if (!sim_event_is_armed(&p->timeout)) sim_event_at(s, &p->timeout, s->now_ns + s->net.stall_timeout_ns);
 }
 
+static void segment_say(const struct pipe *p, const struct segment *g, const char *what)
+{
+	static const char *const kinds[] = {
+		[SEGMENT_DATA] = "bytes", [SEGMENT_END] = "end", [SEGMENT_RESET] = "reset"
+	};
+	const struct sim_conn *c = p->conn;
+	if (!c->s->trace) return;
+	sim_say(c->s, pipe_sender(p)->node, "%s %zu to %s, ports %u -> %u, %s", kinds[g->kind], g->n,
+		pipe_receiver(p)->node->host, c->end[0].port, c->end[1].port, what);
+}
+
 /* The first segment is due. */
 static void pipe_fire(struct sim_event *e)
 {
@@ -341,10 +352,12 @@ static void pipe_fire(struct sim_event *e)
 	struct segment *g = CONTAINER_OF(list_first(&p->under_way), struct segment, link);
 	const enum sim_cut cut = cut_between(s, from, to);
 	if (cut == SIM_CUT_STALL || to->state == SIM_OFF) {
+		segment_say(p, g, "waits");
 		pipe_stall(p);
 		return;
 	}
 	if (g->kind == SEGMENT_DATA && !p->is_reset && (cut == SIM_CUT_RESET || sim_happens(s, s->net.reset_ppm))) {
+		segment_say(p, g, "reset on the way");
 		conn_reset(c);
 		pipe_arm(p);
 		return;
@@ -352,6 +365,7 @@ static void pipe_fire(struct sim_event *e)
 	list_remove(&g->link);
 	sim_event_cancel(s, &p->timeout);
 	sim_mix_u64(s, (uint64_t)from->index << 32 ^ (uint64_t)to->index << 16 ^ g->n ^ (uint64_t)g->kind << 60);
+	segment_say(p, g, pipe_receiver(p)->stream ? "arrives" : "finds nobody");
 	pipe_arrive(p, g);
 	mem_free(g);
 	pipe_arm(p);
@@ -885,16 +899,13 @@ void sim_net_listener_addr(const struct io_listener *listener, struct io_addr *o
 	*out = CONTAINER_OF((struct io_listener *)(uintptr_t)listener, struct sim_listener, base)->addr;
 }
 
-/* Whoever waits to be accepted hears a reset, or nothing when the power is gone. */
+/* Whoever waits to be accepted hears a reset, or nothing when the power is gone (sim_net_power_off does the rest). */
 static void listener_drop_backlog(struct sim_listener *l, bool is_silent)
 {
 	struct list *node;
 	while ((node = list_pop_front(&l->backlog)) != NULL) {
 		struct sim_conn *c = CONTAINER_OF(node, struct sim_conn, link_backlog);
-		if (is_silent)
-			c->end[1].is_forgotten = true;
-		else
-			pipe_segment(&c->pipe[1], SEGMENT_RESET, 0);
+		if (!is_silent) pipe_segment(&c->pipe[1], SEGMENT_RESET, 0);
 		conn_check(c);
 	}
 }

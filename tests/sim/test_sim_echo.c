@@ -114,10 +114,11 @@ static void everything_comes_back(void **state)
 {
 	(void)state;
 	struct sim_tally tally = { 0 };
-	for (uint64_t seed = 0; seed < 300; seed++) (void)run_quiet(seed, &tally);
-	assert_true(sim_tally_of(&tally, "net accepted") == 300 * CLIENTS);
-	assert_true(sim_tally_of(&tally, "net write pending") > 1000);
+	const struct sim_seeds seeds = sim_seeds(300);
+	for (uint64_t seed = seeds.first; seed < seeds.end; seed++) (void)run_quiet(seed, &tally);
+	assert_true(sim_tally_of(&tally, "net accepted") == (seeds.end - seeds.first) * CLIENTS);
 	assert_int_equal(sim_tally_of(&tally, "net reset"), 0);
+	if (!seeds.is_single) assert_true(sim_tally_of(&tally, "net write pending") > 1000);
 	sim_tally_deinit(&tally);
 }
 
@@ -149,9 +150,11 @@ static void cuts_delay_but_lose_nothing(void **state)
 {
 	(void)state;
 	struct sim_tally tally = { 0 };
-	for (uint64_t seed = 0; seed < 200; seed++) {
+	const struct sim_seeds seeds = sim_seeds(200);
+	for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
 		struct world w;
 		world_open(&w, seed);
+		sim_trace(w.s, seeds.trace);
 		assert_true(sim_run_until(w.s, server_is_up, &w, SECONDS(1)));
 		if (sim_below(w.s, 2)) toggle_cut(&w);
 		clients_start(&w);
@@ -166,8 +169,10 @@ static void cuts_delay_but_lose_nothing(void **state)
 		sim_tally_add(&tally, w.s);
 		world_close(&w);
 	}
-	assert_true(sim_tally_of(&tally, "net stall") > 200);
-	assert_true(sim_tally_of(&tally, "net connect retry") > 100);
+	if (!seeds.is_single) {
+		assert_true(sim_tally_of(&tally, "net stall") > 200);
+		assert_true(sim_tally_of(&tally, "net connect retry") > 100);
+	}
 	sim_tally_deinit(&tally);
 }
 
@@ -197,15 +202,17 @@ static void what_breaks_says_so(void **state)
 	(void)state;
 	struct sim_tally tally = { 0 };
 	unsigned results[ERR_COUNT] = { 0 };
-	for (uint64_t seed = 0; seed < 300; seed++) {
+	const struct sim_seeds seeds = sim_seeds(300);
+	for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
 		struct world w;
 		world_open(&w, seed);
+		sim_trace(w.s, seeds.trace);
 		sim_net(w.s)->reset_ppm = (uint32_t)(sim_below(w.s, 4) * 2000);
 		sim_net(w.s)->stall_timeout_ns = SECONDS(30);
 		if (sim_below(w.s, 4) == 0) sim_net_fail_accept(w.server, 3, ERR_FILES);
 		clients_start(&w); /* the server may not be up yet */
 		for (unsigned i = 0; i < 6; i++) {
-			const uint64_t at = sim_below(w.s, MILLIS(300));
+			const uint64_t at = sim_below(w.s, MILLIS(60));
 			sim_after(w.s, at, hurt, &w);
 			sim_after(w.s, at + MILLIS(20) + sim_below(w.s, MILLIS(100)), revive, &w);
 		}
@@ -227,16 +234,15 @@ static void what_breaks_says_so(void **state)
 		sim_tally_add(&tally, w.s);
 		world_close(&w);
 	}
-	assert_true(results[OK] > 100);
-	assert_true(results[ERR_RESET] > 50);
-	assert_true(results[ERR_EOF] > 20);
-	assert_true(results[ERR_REFUSED] > 20);
-	assert_true(results[ERR_AGAIN] > 0);
 	assert_true(results[OK] + results[ERR_RESET] + results[ERR_EOF] + results[ERR_REFUSED] + results[ERR_AGAIN] +
 			    results[ERR_TIMEOUT] ==
-		    300 * CLIENTS);
-	assert_true(sim_tally_of(&tally, "net accept failed") > 20);
-	assert_true(sim_tally_of(&tally, "node power loss") > 100);
+		    (seeds.end - seeds.first) * CLIENTS);
+	if (!seeds.is_single) {
+		assert_true(results[OK] > 100 && results[ERR_RESET] > 50 && results[ERR_EOF] > 20);
+		assert_true(results[ERR_REFUSED] > 20 && results[ERR_AGAIN] > 0);
+		assert_true(sim_tally_of(&tally, "net accept failed") > 20);
+		assert_true(sim_tally_of(&tally, "node power loss") > 100);
+	}
 	sim_tally_deinit(&tally);
 }
 

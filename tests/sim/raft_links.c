@@ -98,6 +98,7 @@ static void hello_heard(struct sim_conn *c, uint64_t peer, uint64_t index)
 		hello_send(c);
 	}
 	c->peer->peer = peer;
+	c->peer->heard_ns = io_now_ns(l->io);
 	l->ops->up(l->owner, peer);
 }
 
@@ -105,6 +106,7 @@ static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 {
 	struct sim_conn *c = owner;
 	size_t at = 0;
+	if (c->peer) c->peer->heard_ns = io_now_ns(c->links->io);
 	buf_append(&c->in, p, n);
 	if (!c->heard && c->in.n >= HELLO_BYTES) {
 		hello_heard(c, le64_get(c->in.p), le64_get(c->in.p + 8));
@@ -113,7 +115,7 @@ static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 	while (c->heard && !c->ended && c->in.n - at >= 4) {
 		size_t bytes = le32_get(c->in.p + at);
 		if (c->in.n - at < 4 + bytes) break;
-		c->links->ops->frame(c->links->owner, c->peer->peer, slice_of(c->in.p + at + 4, bytes));
+		if (bytes) c->links->ops->frame(c->links->owner, c->peer->peer, slice_of(c->in.p + at + 4, bytes));
 		at += 4 + bytes;
 	}
 	buf_consume(&c->in, at);
@@ -186,6 +188,20 @@ static void link_retry(struct io_timer *t)
 	if (!k->conn) link_connect(k);
 }
 
+static void links_ping(struct io_timer *t)
+{
+	struct sim_links *l = CONTAINER_OF(t, struct sim_links, ping);
+	for (unsigned i = 0; i < l->count; i++) {
+		struct sim_link *k = &l->link[i];
+		if (!k->conn || !k->peer) continue;
+		if (io_now_ns(l->io) - k->heard_ns > SECONDS(3))
+			conn_close(k->conn);
+		else if (k->waiting[RAFT_LANE_FRAMES].n == 0)
+			buf_append_le32(&k->waiting[RAFT_LANE_FRAMES], 0);
+	}
+	io_timer_start(l->io, t, MILLIS(700));
+}
+
 static void links_on_accept(void *owner, struct io_stream *s)
 {
 	struct sim_conn *c = conn_new(owner);
@@ -215,6 +231,8 @@ enum err sim_links_start(struct sim_links *l, struct io *io, uint64_t self, unsi
 		l->link[i].retry.fire = link_retry;
 		if (i < index) io_timer_start(io, &l->link[i].retry, 1 + i);
 	}
+	l->ping.fire = links_ping;
+	io_timer_start(io, &l->ping, MILLIS(700));
 	return io_listen(io, "0.0.0.0", RAFT_LINKS_PORT, 64, &listener_ops, l, &l->listener);
 }
 

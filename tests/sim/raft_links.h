@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* raft_links — the links between simulated nodes, as small as they can be: one stream per pair of machines, a hello with the raft id, then
- * length and frame. Two lanes, bounded; what waits is written at the end of the turn, frames before bulk. */
+ * length and frame. Two lanes, bounded; what waits is written at the end of the turn, frames before bulk. An empty frame now and then tells that one is there: who is silent
+ * for three seconds is gone. */
 #ifndef THEBES_TESTS_SIM_RAFT_LINKS_H
 #define THEBES_TESTS_SIM_RAFT_LINKS_H
 
@@ -17,6 +18,7 @@ struct sim_link {
 	struct sim_conn *conn; /* NULL: none */
 	struct buf waiting[2]; /* owned, by lane */
 	struct io_timer retry;
+	uint64_t heard_ns;
 };
 struct sim_links_ops {
 	void (*up)(void *owner, uint64_t peer);
@@ -30,6 +32,7 @@ struct sim_links {
 	const struct sim_links_ops *ops;
 	void *owner;
 	struct io_turn_hook hook;
+	struct io_timer ping;
 	struct io_listener *listener;
 	struct list conns;
 	struct sim_link link[RAFT_LINKS_MAX];

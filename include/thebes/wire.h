@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* wire — the NATS grammar as pure functions over slices: lines in, lines out, header blocks, subjects, CONNECT and INFO. It keeps no
- * connection, does no io and decides nothing about permission. Contract: docs/PROTOCOL.md (spec §1.1-1.6).
+ * connection, does no io and decides nothing about permission. Contract: spec §1.1-1.6.
  *
  *   bytes ──> wire_parse ──> WIRE_OP    a whole operation, slices into the bytes, nothing copied
  *                       ├──> WIRE_BODY  the argument line is good, the payload is not all there yet
@@ -79,8 +79,8 @@ struct wire_op {
 	/* WIRE_OP of a message in plain form: all from its first size to its last CRLF, fit to end another message as it stands. Empty
 	 * when the message came in another form: then it is made of header and payload. */
 	struct slice tail;
-	struct slice args;            /* CONNECT, INFO: the JSON; -ERR: the text */
-	uint64_t max;                 /* UNSUB: 0 = now */
+	struct slice args;                  /* CONNECT, INFO: the JSON; -ERR: the text */
+	uint64_t max;                       /* UNSUB: 0 = now */
 	uint32_t header_bytes, total_bytes; /* of the body: header, header and payload together */
 	size_t used;                        /* bytes of `in` that are done with */
 };
@@ -110,7 +110,7 @@ must_check bool wire_body(struct wire_op *op, struct slice body);
 struct wire_msg {
 	struct slice subject, sid, reply; /* sid: only for MSG/HMSG; reply: empty for none */
 	struct slice header, payload;     /* header.n > 0 makes it HMSG or HPUB */
-	struct slice tail;                /* wire_op.tail of the same header and payload, or empty: _encode copies it as it is */
+	struct slice tail; /* wire_op.tail of the same header and payload, or empty: _encode copies it as it is */
 };
 /* Upper bound of wire_msg_line and wire_pub_line; add header.n + payload.n + 2 for the _encode forms. */
 static inline size_t wire_line_bytes_max(const struct wire_msg *m) { return m->subject.n + m->sid.n + m->reply.n + 32; }
@@ -137,7 +137,7 @@ struct wire_connect {
 	int64_t protocol;
 	struct slice nkey, jwt, sig, auth_token, user, pass, name, lang, version,
 		account; /* into text, each NUL-terminated */
-	char *text;      /* owned, NULL when no string is set; wiped when freed */
+	char *text;      /* owned, NULL before the first parse; wiped when freed */
 	size_t text_bytes;
 };
 /* The defaults of a connection that never sends CONNECT: verbose, pedantic, echo. */

@@ -105,12 +105,13 @@ static void match_add_groups(struct router *r, struct match *m)
 	size_t count = 0;
 	for (size_t i = 0; i < r->found_count; i++) count += r->found[i]->groups.count;
 	if (count == 0) return;
-	struct queue_group *few[16], **all = count <= COUNT_OF(few) ? few : mem_alloc(count * sizeof *all), *g;
+	struct queue_group *few[16],
+		**all = count <= COUNT_OF(few) ? few : mem_alloc(count * sizeof(struct queue_group *)), *g;
 	size_t n = 0;
 	for (size_t i = 0; i < r->found_count; i++)
 		for (size_t at = 0; (g = map_next(&r->found[i]->groups, &at)) != NULL;) all[n++] = g;
 	/* Names are unique within a topic; and the order is one of names, not of memory. */
-	if (n > 1) qsort(all, n, sizeof *all, group_compare);
+	if (n > 1) qsort(all, n, sizeof(struct queue_group *), group_compare);
 	for (size_t from = 0, to; from < n; from = to) {
 		struct match_group *out = match_add_group(m);
 		for (to = from; to < n && slice_eq(all[to]->name, all[from]->name); to++)

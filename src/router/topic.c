@@ -75,7 +75,7 @@ void members_remove(struct router *r, struct members *m, struct sub *s)
 static void slots_grow(struct router *r)
 {
 	uint32_t cap = r->slot_cap ? r->slot_cap * 2 : 16;
-	r->slots = mem_realloc(r->slots, cap * sizeof *r->slots);
+	r->slots = mem_realloc(r->slots, cap * sizeof(struct sub *));
 	r->slots_free = mem_realloc(r->slots_free, cap * sizeof *r->slots_free);
 	r->slot_cap = cap;
 }

@@ -7,6 +7,8 @@ static const char digit_pairs[] =
 	"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
 	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
+static const uint8_t msg_word[4] = { 'M', 'S', 'G', ' ' }, pub_word[4] = { 'P', 'U', 'B', ' ' };
+
 static unsigned digits_count(uint64_t v)
 {
 	unsigned n = 1;
@@ -66,7 +68,7 @@ static uint8_t *put_sizes(uint8_t *to, const struct wire_msg *m)
 static uint8_t *put_head(uint8_t *to, const struct wire_msg *m)
 {
 	if (m->header.n) *to++ = 'H';
-	memcpy(to, "MSG ", 4);
+	memcpy(to, msg_word, sizeof msg_word);
 	to = put_word(put_word(to + 4, m->subject), m->sid);
 	return m->reply.n ? put_word(to, m->reply) : to;
 }
@@ -92,7 +94,7 @@ size_t wire_pub_line(uint8_t *to, const struct wire_msg *m)
 {
 	uint8_t *p = to;
 	if (m->header.n) *p++ = 'H';
-	memcpy(p, "PUB ", 4);
+	memcpy(p, pub_word, sizeof pub_word);
 	p = put_word(p + 4, m->subject);
 	if (m->reply.n) p = put_word(p, m->reply);
 	return (size_t)(put_sizes(p, m) - to);

@@ -68,7 +68,7 @@ static bool texts_set(const struct field *f, const json_t *v, uint8_t *object, s
 		(*texts)[i] = json_text(item);
 	}
 	const struct slice *array = *texts;
-	memcpy(object + f->offset, &array, sizeof array);
+	memcpy(object + f->offset, &array, sizeof(const struct slice *));
 	memcpy(object + f->count_offset, &count, sizeof count);
 	return true;
 }
@@ -117,7 +117,7 @@ static struct slice text_get(const struct field *f, const uint8_t *object)
 static const struct slice *texts_get(const struct field *f, const uint8_t *object, size_t *count)
 {
 	const struct slice *v;
-	memcpy(&v, object + f->offset, sizeof v);
+	memcpy(&v, object + f->offset, sizeof(const struct slice *));
 	memcpy(count, object + f->count_offset, sizeof *count);
 	return v;
 }
@@ -151,9 +151,9 @@ static void texts_pack(const struct field_table *t, uint8_t *object, char **text
 	size_t array_bytes = 0, count;
 	size_t bytes = texts_bytes(t, object, &array_bytes);
 	*text_bytes = array_bytes + bytes;
-	*text = *text_bytes ? mem_alloc(*text_bytes) : NULL;
+	*text = mem_alloc(*text_bytes + 1);
 	struct slice *array = (struct slice *)(void *)*text;
-	char *at = *text ? *text + array_bytes : NULL;
+	char *at = *text + array_bytes;
 	for (size_t i = 0; i < t->count; i++) {
 		const struct field *f = &t->rows[i];
 		if (f->kind == FIELD_TEXT) {
@@ -163,7 +163,7 @@ static void texts_pack(const struct field_table *t, uint8_t *object, char **text
 		} else if (f->kind == FIELD_TEXTS) {
 			const struct slice *v = texts_get(f, object, &count), *kept = count ? array : NULL;
 			for (size_t k = 0; k < count; k++) array[k] = pack(&at, v[k]);
-			memcpy(object + f->offset, &kept, sizeof kept);
+			memcpy(object + f->offset, &kept, sizeof(const struct slice *));
 		}
 	}
 }

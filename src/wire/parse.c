@@ -200,7 +200,7 @@ static bool line_is_too_long(const struct wire_parser *p, struct slice line, str
 static enum wire_result line_incomplete(struct wire_parser *p, struct slice in, struct wire_op *op)
 {
 	if (in.n == 0) return WIRE_MORE;
-	enum wire_verb v;
+	enum wire_verb v = WIRE_VERB_COUNT;
 	enum wire_error e = verb_find(p, in, &v);
 	if (e != WIRE_ERROR_NONE) return fail(op, e);
 	struct slice line = in.p[in.n - 1] == '\r' ? slice_first(in, in.n - 1) : in;
@@ -261,7 +261,7 @@ static inline bool hot_size(struct slice s, uint32_t *out) { return (s.p[0] != '
 /* A message whose line is plain. False: the general way decides, also about what is wrong with it. */
 static bool parse_hot(const struct wire_parser *p, struct slice in, struct wire_op *op, enum wire_result *result)
 {
-	uint32_t end[SPLIT_WORDS_MAX];
+	uint32_t end[SPLIT_WORDS_MAX] = { 0 };
 	const struct hot_row *row = in.n < 16 ? NULL : hot_row_find(p, in.p);
 	if (!row) return false;
 	unsigned words = line_split_fast(in, end), plain = row->fixed + row->sizes, last = words - 1;

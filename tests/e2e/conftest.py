@@ -43,7 +43,7 @@ def make_server(tmp_path):
 
     def make(*flags, **options):
         directory = tmp_path / f"server{len(made)}"
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         server = harness.Server(directory, *flags, **options)
         made.append(server)
         return server.start()

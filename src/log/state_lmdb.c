@@ -360,7 +360,7 @@ static int commit_run(struct state_of_lmdb *s, const struct state_change *change
 }
 
 /* Reserves the blocks that a commit of this size may need, because LMDB cannot say "disk full": a write that was cut short is an EIO to it,
- * and an EIO ends the process (S17). Each change may copy a leaf and the branches above it, but no more pages than there are. */
+ * and an EIO ends the process (S17). LMDB does not mind a longer file. Each change may copy a leaf and the branches above it, but no more pages than there are. */
 static enum err commit_reserve(struct state_of_lmdb *s, const struct state_change *changes, unsigned count)
 {
 	MDB_envinfo info;
@@ -378,7 +378,7 @@ static enum err commit_reserve(struct state_of_lmdb *s, const struct state_chang
 	uint64_t copied = u64_min(rows * (stat.ms_depth + 1) * stat.ms_psize, end);
 	uint64_t to = round_up(end + 2 * bytes + copied, RESERVE_BYTES) + RESERVE_BYTES;
 	if (to <= s->reserved_to) return OK;
-	while ((rc = fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (off_t)end, (off_t)(to - end))) != 0 && errno == EINTR) {}
+	while ((rc = fallocate(s->fd, 0, (off_t)end, (off_t)(to - end))) != 0 && errno == EINTR) {}
 	if (rc && errno != EOPNOTSUPP && errno != ENOSYS) return err_of(errno);
 	s->reserved_to = to;
 	return OK;

@@ -118,6 +118,13 @@ static void host_stopped(void *arg, int exit_code)
 	io_uv_stop(p->io);
 }
 
+static void host_die(void *arg, const char *why)
+{
+	(void)arg;
+	(void)why;
+	_exit(1); /* no destructor may write to a disk that failed (S17) */
+}
+
 static int32_t utc_offset(void)
 {
 	time_t now = time(NULL);
@@ -139,6 +146,7 @@ static void process_lend(struct process *p, const char *program)
 		.resolve = host_resolve,
 		.usage = host_usage,
 		.stopped = host_stopped,
+		.die = host_die,
 		.arg = p,
 	};
 }
@@ -148,6 +156,14 @@ static void process_lend(struct process *p, const char *program)
 static void on_signal(void *arg, int signum)
 {
 	struct process *p = arg;
+	static const char *const names[] = {
+		[SIGINT] = "interrupt",
+		[SIGTERM] = "terminated",
+		[SIGHUP] = "hangup",
+		[SIGUSR1] = "user defined signal 1",
+		[SIGUSR2] = "user defined signal 2",
+	};
+	diag_line(&p->node.diag, DIAG_DEBUG, "Trapped \"%s\" signal", names[signum]);
 	switch (signum) {
 	case SIGINT: node_stop(&p->node, true); break;
 	case SIGTERM: node_stop(&p->node, false); break;
@@ -182,8 +198,9 @@ static void process_raise_files(void)
 static int serve(struct process *p, const struct conf_command *cmd, struct conf *conf, const struct conf_report *report)
 {
 	process_raise_files();
-	enum err e = node_start(&p->node, p->io, &p->host, cmd, conf, report);
-	if (e == OK) e = process_watch_signals(p);
+	/* Before anybody can know that the server runs; they are handled on the loop, when it does. */
+	enum err e = process_watch_signals(p);
+	if (e == OK) e = node_start(&p->node, p->io, &p->host, cmd, conf, report);
 	if (e == OK)
 		io_uv_run(p->io);
 	else
@@ -275,7 +292,6 @@ static bool word_is(const char *word, const char *const *choices)
 
 int main(int argc, char **argv)
 {
-	static const char *const help[] = { "help", "--help", "-h", "-help", NULL };
 	static const char *const version[] = { "version", "--version", "-v", "-version", NULL };
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *program = slash ? slash + 1 : argc > 0 ? argv[0] : "thebes";
@@ -290,6 +306,7 @@ int main(int argc, char **argv)
 #ifdef THEBES_WITH_CLI
 	return cli_main(argc, argv);
 #else
+	static const char *const help[] = { "help", "--help", "-h", "-help", NULL };
 	return usage_main(word_is(argv[1], help) ? stdout : stderr);
 #endif
 }

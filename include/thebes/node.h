@@ -17,6 +17,7 @@
 #include "thebes/http.h"
 #include "thebes/io.h"
 #include "thebes/net.h"
+#include "thebes/vault.h"
 
 /* The NATS version that we claim: no higher than what is implemented. */
 #define NODE_NATS_VERSION "2.9.25"
@@ -36,10 +37,14 @@ struct node_host {
 		void *arg, const char *host, uint16_t port, struct io_addr *out, unsigned max, unsigned *count);
 	void (*usage)(void *arg, struct http_usage *out);
 	void (*stopped)(void *arg, int exit_code); /* required: the node's last word */
+	/* The store can not be believed any more (S17): the process must end now, without writing anything. `why` was logged. Required with a
+	 * store; in a simulation it returns and the machine is dead. */
+	void (*die)(void *arg, const char *why);
+	const struct state_ops *state; /* what holds the applied states; NULL: LMDB */
 	void *arg;
 };
 
-enum node_state { NODE_NEW, NODE_SERVING, NODE_LAME, NODE_STOPPING, NODE_STOPPED };
+enum node_state { NODE_NEW, NODE_STARTING, NODE_SERVING, NODE_LAME, NODE_STOPPING, NODE_STOPPED };
 
 struct node_reload;
 struct log_sink;
@@ -56,6 +61,7 @@ struct node {
 	struct auth auth;
 	struct clients clients;
 	struct http http;
+	struct vault vault;
 	struct listener listener; /* of clients */
 	struct io_turn_hook hook;
 	struct io_timer timer;      /* lame duck: the next step */

@@ -42,21 +42,28 @@ enum err files_write_pid(struct node *n)
 	return e;
 }
 
+/* One address of each kind, as somebody on this machine can use it: a wildcard is no place to go to. */
+static void ports_print(struct buf *text, const char *kind, const char *scheme, const struct io_addr *addr)
+{
+	bool is_any = strcmp(addr->host, "0.0.0.0") == 0 || strcmp(addr->host, "::") == 0;
+	buf_printf(text, "\"%s\":[\"%s://", kind, scheme);
+	node_addr_print(text, is_any ? "127.0.0.1" : addr->host, addr->port);
+	buf_append_str(text, "\"]");
+}
+
 enum err files_write_ports(struct node *n)
 {
 	if (!n->conf.ports_file_dir) return OK;
 	struct buf text = { 0 }, path = { 0 };
 	struct io_addr addr;
 	listener_addr(&n->listener, &addr);
-	buf_append_str(&text, "{\n\t\"nats\": [\n\t\t\"nats://");
-	node_addr_print(&text, addr.host, addr.port);
-	buf_append_str(&text, "\"\n\t]");
+	buf_append_byte(&text, '{');
+	ports_print(&text, "nats", "nats", &addr);
 	if (listener_is_open(&n->http.listener)) {
-		buf_append_str(&text, ",\n\t\"monitoring\": [\n\t\t\"http://");
-		node_addr_print(&text, n->http.view.http_addr.host, n->http.view.http_addr.port);
-		buf_append_str(&text, "\"\n\t]");
+		buf_append_byte(&text, ',');
+		ports_print(&text, "monitoring", "http", &n->http.view.http_addr);
 	}
-	buf_append_str(&text, "\n}");
+	buf_append_byte(&text, '}');
 	buf_printf(&path, "%s/%s_%d.ports", n->conf.ports_file_dir, n->host->program ? n->host->program : "nats-server",
 		n->host->pid);
 	enum err e = files_write(n, buf_str(&path), buf_slice(&text));

@@ -10,19 +10,19 @@ struct log_sink {
 	struct io *io;                /* borrowed */
 	const struct node_host *host; /* borrowed */
 	struct diag_format format;
-	bool to_syslog;
+	bool to_syslog, to_file;
 	struct buf pending;
 	uint64_t dropped;
 	/* the file: the loop's while the job is not running, the job's while it is */
 	struct io_job job;
 	bool is_running;
-	char *path; /* owned, NULL: no file */
+	char *path, *path_next; /* owned; NULL: no file, no other name */
 	struct io_file *file;
 	uint64_t size_bytes, size_limit_bytes;
 	int64_t keep_max;
 	struct buf writing;
 	int64_t now_wall_ns;
-	bool reopen;    /* before writing */
+	bool reopen;    /* after writing */
 	enum err error; /* of the job's last run */
 	/* asked for while the job ran */
 	bool reopen_due;
@@ -98,15 +98,20 @@ static enum err log_file_rotate(struct log_sink *s)
 
 static enum err log_file_write(struct log_sink *s)
 {
-	enum err e = OK;
-	if (s->reopen || !s->file) e = log_file_open(s);
-	s->reopen = false;
+	enum err e = s->file ? OK : log_file_open(s);
 	if (e == OK && s->size_limit_bytes && s->size_bytes && s->size_bytes + s->writing.n > s->size_limit_bytes)
 		e = log_file_rotate(s);
 	if (!s->file) return e;
 	struct slice v = buf_slice(&s->writing);
 	enum err w = v.n ? io_file_write(s->file, s->size_bytes, &v, 1) : OK;
 	if (w == OK) s->size_bytes += v.n;
+	if (s->path_next) {
+		mem_free(s->path);
+		s->path = s->path_next;
+		s->path_next = NULL;
+	}
+	if (s->reopen) e = log_file_open(s); /* what was said before belongs to the old one */
+	s->reopen = false;
 	return w != OK ? w : e;
 }
 
@@ -139,11 +144,8 @@ void log_sink_turn_end(struct log_sink *s)
 	struct buf swap = s->writing;
 	s->writing = s->pending;
 	s->pending = swap;
-	if (s->path_due) {
-		mem_free(s->path);
-		s->path = s->path_due;
-		s->path_due = NULL;
-	}
+	s->path_next = s->path_due;
+	s->path_due = NULL;
 	s->reopen = s->reopen_due;
 	s->reopen_due = false;
 	s->now_wall_ns = io_wall_ns(s->io);
@@ -171,7 +173,7 @@ static void log_sink_gather(struct log_sink *s, enum diag_level level, struct sl
 void log_sink_line(void *arg, enum diag_level level, const char *line, size_t n)
 {
 	struct log_sink *s = arg;
-	if (s->path) {
+	if (s->to_file) {
 		log_sink_gather(s, level, slice_of(line, n));
 	} else if (s->to_syslog) {
 		if (s->host->syslog) s->host->syslog(s->host->arg, level, line, n);
@@ -180,6 +182,17 @@ void log_sink_line(void *arg, enum diag_level level, const char *line, size_t n)
 		diag_format_nats(&s->pending, &s->format, io_wall_ns(s->io), level, slice_of(line, n));
 		s->host->print(s->host->arg, (const char *)s->pending.p, s->pending.n);
 	}
+}
+
+void log_sink_flush(struct log_sink *s)
+{
+	ASSERT(!s->is_running);
+	if (!s->path || s->pending.n == 0) return;
+	s->now_wall_ns = io_wall_ns(s->io);
+	buf_append_slice(&s->writing, buf_slice(&s->pending));
+	buf_clear(&s->pending);
+	s->error = log_file_write(s);
+	buf_clear(&s->writing);
 }
 
 bool log_sink_is_idle(const struct log_sink *s) { return !s->is_running; }
@@ -193,6 +206,7 @@ static void log_sink_set(struct log_sink *s, const struct log_sink_options *o)
 		.utc_offset_s = o->is_utc ? 0 : s->host->utc_offset_s,
 	};
 	s->to_syslog = o->syslog;
+	s->to_file = o->file != NULL;
 }
 
 void log_sink_reopen(struct log_sink *s, const struct log_sink_options *o)
@@ -228,17 +242,12 @@ enum err log_sink_open(
 void log_sink_free(struct log_sink *s)
 {
 	if (!s) return;
-	ASSERT(!s->is_running);
-	if (s->path && s->pending.n) {
-		buf_clear(&s->writing);
-		buf_append_slice(&s->writing, buf_slice(&s->pending));
-		s->now_wall_ns = io_wall_ns(s->io);
-		(void)!log_file_write(s);
-	}
+	log_sink_flush(s);
 	io_file_close(s->file);
 	buf_deinit(&s->pending);
 	buf_deinit(&s->writing);
 	mem_free(s->path);
+	mem_free(s->path_next);
 	mem_free(s->path_due);
 	mem_free(s);
 }

@@ -17,11 +17,13 @@ struct log_sink_options {
 /* Opens the file, blocking, before the loop runs. The errors of io_file_open. */
 must_check enum err log_sink_open(
 	struct log_sink **out, struct io *io, const struct node_host *host, const struct log_sink_options *o);
-/* Writes what is left, blocking: when the loop does not run any more and log_sink_is_idle. NULL allowed. */
+/* With log_sink_flush: when the loop does not run any more and log_sink_is_idle. NULL allowed. */
 void log_sink_free(struct log_sink *s);
 diag_sink_fn log_sink_line;
 /* Gives what gathered to a worker. At the end of every turn. */
 void log_sink_turn_end(struct log_sink *s);
+/* Writes what gathered, blocking: before the loop runs, and after. */
+void log_sink_flush(struct log_sink *s);
 bool log_sink_is_idle(const struct log_sink *s);
 /* Opens the file again under the name and with the limits of `o` (NULL: the same as before). */
 void log_sink_reopen(struct log_sink *s, const struct log_sink_options *o);

@@ -8,6 +8,8 @@ void node_addr_print(struct buf *b, const char *host, unsigned port)
 	buf_printf(b, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 }
 
+static void node_begin_serving(struct node *n);
+
 /* ---- the turn ---- */
 
 static void node_turn_end(struct io_turn_hook *h)
@@ -15,11 +17,13 @@ static void node_turn_end(struct io_turn_hook *h)
 	struct node *n = CONTAINER_OF(h, struct node, hook);
 	n->diag.now_ns = io_now_ns(n->io);
 	assert_context_set(diag_trace_print, &n->diag);
+	if (n->state == NODE_STARTING) node_begin_serving(n);
+	vault_turn_end(&n->vault);
 	net_turn_end(&n->net);
 	log_sink_turn_end(n->log);
 	diag_count(&n->diag, COUNTER_turns);
 	diag_measure(&n->diag, HISTOGRAM_loop_lag, io_now_precise_ns(n->io) - n->diag.now_ns);
-	if (n->state == NODE_STOPPING) node_stop_step(n);
+	if (n->state >= NODE_LAME) node_stop_step(n);
 }
 
 /* ---- listeners ---- */
@@ -65,13 +69,31 @@ static void node_say_listening(struct node *n, const char *what, const char *hos
 	buf_deinit(&addr);
 }
 
+static enum err node_open_http(struct node *n, const char *host, uint16_t port) { return http_open(&n->http, host, port); }
+static enum err node_open_clients(struct node *n, const char *host, uint16_t port)
+{
+	return listener_open(&n->listener, &n->net, host, port);
+}
+
+/* Opens at the configured address. "0.0.0.0" means everybody, also who comes by IPv6 where the machine has it. */
+static enum err node_listen(struct node *n, const struct conf_listen *l,
+	enum err (*open)(struct node *n, const char *host, uint16_t port))
+{
+	struct io_addr addr;
+	enum err e = node_resolve(n, l, &addr);
+	if (e != OK) return e;
+	if (strcmp(addr.host, "0.0.0.0") == 0) {
+		e = open(n, "::", addr.port);
+		if (e == OK || e == ERR_ADDR_IN_USE) return e;
+	}
+	return open(n, addr.host, addr.port);
+}
+
 static enum err node_listen_http(struct node *n)
 {
 	const struct conf_listen *l = &n->conf.http;
 	if (!l->is_on) return OK;
-	struct io_addr addr;
-	enum err e = node_resolve(n, l, &addr);
-	if (e == OK) e = http_open(&n->http, addr.host, addr.port);
+	enum err e = node_listen(n, l, node_open_http);
 	if (e != OK) return node_listen_failed(n, "monitoring port", l, e);
 	node_say_listening(n, "Starting http monitor on", l->host, n->http.view.http_addr.port);
 	return OK;
@@ -80,10 +102,8 @@ static enum err node_listen_http(struct node *n)
 static enum err node_listen_clients(struct node *n)
 {
 	const struct conf_listen *l = &n->conf.client;
-	struct io_addr addr;
-	enum err e = node_resolve(n, l, &addr);
 	n->listener = (struct listener) { .on_accept = node_on_accept, .what = "client" };
-	if (e == OK) e = listener_open(&n->listener, &n->net, addr.host, addr.port);
+	enum err e = node_listen(n, l, node_open_clients);
 	if (e != OK) return node_listen_failed(n, "port", l, e);
 	listener_addr(&n->listener, &n->http.view.client_addr);
 	n->info_host = settings_info_host(&n->conf, n->http.view.client_addr.port, &n->clients.info.port);
@@ -176,6 +196,45 @@ static void node_open_rooms(struct node *n)
 	io_turn_hook_add(n->io, &n->hook);
 }
 
+static void node_fatal(void *arg, const char *why)
+{
+	struct node *n = arg;
+	diag_line(&n->diag, DIAG_FATAL, "%s", why);
+	log_sink_turn_end(n->log);
+	n->host->die(n->host->arg, why);
+}
+
+static enum err node_open_vault(struct node *n)
+{
+	char why[512] = "";
+	if (!n->conf.jetstream.enabled) return OK;
+	ASSERT(n->host->die);
+	const struct state_ops *state = n->host->state ? n->host->state : &state_lmdb;
+	enum err e = vault_open(&n->vault, n->io, &n->diag, &n->auth, &n->conf, state, node_fatal, n, why, sizeof why);
+	if (e != OK) diag_line(&n->diag, DIAG_FATAL, "Can't start JetStream: %s", why);
+	n->clients.info.jetstream = e == OK;
+	return e;
+}
+
+static enum err node_serve(struct node *n)
+{
+	enum err e = node_listen_clients(n);
+	if (e == OK) e = files_write_ports(n);
+	if (e != OK) return e;
+	n->state = NODE_SERVING;
+	n->http.view.is_accepting = true;
+	diag_line(&n->diag, DIAG_INFO, "Server is ready");
+	return OK;
+}
+
+/* What was stored is served from the first connection on: clients come in when the vault is ready. */
+static void node_begin_serving(struct node *n)
+{
+	if (!vault_is_ready(&n->vault) || node_serve(n) == OK) return;
+	n->exit_code = 1;
+	node_stop(n, true);
+}
+
 enum err node_start(struct node *n, struct io *io, const struct node_host *host, const struct conf_command *cmd,
 	struct conf *conf, const struct conf_report *report)
 {
@@ -195,14 +254,11 @@ enum err node_start(struct node *n, struct io *io, const struct node_host *host,
 	if (e != OK) return e;
 	node_open_rooms(n);
 	e = node_listen_http(n);
-	if (e == OK) e = node_listen_clients(n);
+	if (e == OK) e = node_open_vault(n);
 	if (e == OK) e = files_write_pid(n);
-	if (e == OK) e = files_write_ports(n);
 	if (e != OK) return e;
-	n->state = NODE_SERVING;
-	n->http.view.is_accepting = true;
-	diag_line(&n->diag, DIAG_INFO, "Server is ready");
-	return OK;
+	n->state = NODE_STARTING;
+	return vault_is_ready(&n->vault) ? node_serve(n) : OK;
 }
 
 void node_deinit(struct node *n)
@@ -211,6 +267,7 @@ void node_deinit(struct node *n)
 	if (n->net.io) {
 		io_turn_hook_remove(n->io, &n->hook);
 		io_timer_stop(n->io, &n->timer);
+		vault_deinit(&n->vault);
 		http_deinit(&n->http);
 		clients_deinit(&n->clients);
 		net_deinit(&n->net);
@@ -230,7 +287,6 @@ void node_deinit(struct node *n)
 
 void node_log_reopen(struct node *n)
 {
-	diag_line(&n->diag, DIAG_INFO, "Trapped \"user defined signal 1\" signal");
 	log_sink_reopen(n->log, NULL);
 	diag_line(&n->diag, DIAG_INFO, "File log re-opened");
 }

@@ -34,7 +34,7 @@ void node_reload_free(struct node_reload *r);
 
 /* ---- shutdown.c ---- */
 
-/* At the end of every turn of a stopping node: is everything gone? */
+/* At the end of every turn of a node on its way out: is the last client gone, is everything gone? */
 void node_stop_step(struct node *n);
 void node_timer_fired(struct io_timer *t);
 

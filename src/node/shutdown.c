@@ -28,13 +28,17 @@ static void node_begin_stop(struct node *n)
 
 void node_stop(struct node *n, bool at_once)
 {
-	if (n->state == NODE_SERVING || (n->state == NODE_LAME && at_once)) node_begin_stop(n);
+	bool runs = n->state == NODE_STARTING || n->state == NODE_SERVING;
+	if (runs || (n->state == NODE_LAME && at_once)) node_begin_stop(n);
 }
 
 void node_stop_step(struct node *n)
 {
+	if (n->state == NODE_LAME && n->clients.count == 0) node_begin_stop(n);
+	if (n->state != NODE_STOPPING) return;
+	if (n->clients.count == 0) vault_close(&n->vault); /* nobody can ask for anything any more */
 	bool is_gone = n->clients.count == 0 && n->http_is_closed && !n->listener.inner && n->net.conn_count == 0;
-	if (!is_gone || !auth_is_idle(&n->auth) || n->reload || !log_sink_is_idle(n->log)) return;
+	if (!is_gone || !vault_is_closed(&n->vault) || !auth_is_idle(&n->auth) || n->reload || !log_sink_is_idle(n->log)) return;
 	n->state = NODE_STOPPED;
 	io_timer_stop(n->io, &n->timer);
 	diag_line(&n->diag, DIAG_INFO, "Server Exiting..");
@@ -49,10 +53,6 @@ void node_lame_duck(struct node *n)
 	diag_line(&n->diag, DIAG_INFO, "Entering lame duck mode, stop accepting new clients");
 	n->state = NODE_LAME;
 	node_close_listeners(n);
-	if (n->clients.count == 0) {
-		node_begin_stop(n);
-		return;
-	}
 	clients_announce_ldm(&n->clients);
 	uint64_t grace = u64_min(n->conf.lame_duck_grace_period_ns, n->conf.lame_duck_duration_ns);
 	n->lame_until_ns = io_now_ns(n->io) + n->conf.lame_duck_duration_ns;
@@ -62,10 +62,8 @@ void node_lame_duck(struct node *n)
 /* Ends one client, and comes again so that the last goes when the duration is over. */
 static void node_lame_step(struct node *n)
 {
-	if (!clients_close_one(&n->clients, CLOSE_SERVER_SHUTDOWN) || list_is_empty(&n->clients.open)) {
-		node_begin_stop(n);
-		return;
-	}
+	clients_close_one(&n->clients, CLOSE_SERVER_SHUTDOWN);
+	if (list_is_empty(&n->clients.open)) return; /* the last has only to be gone */
 	uint64_t now = io_now_ns(n->io), left = n->lame_until_ns > now ? n->lame_until_ns - now : 0;
 	io_timer_start(n->io, &n->timer, u64_min(left / (n->clients.count + 1), LAME_STEP_NS_MAX));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backfill — a follower that lags behind what libraft keeps in memory is served from the log, with ordinary AppendEntries that are
  * built here: a probe until one fits, then a window of chunks. Its library stores and acknowledges them as any others; when it is
- * close again, ours goes on by itself. Only committed entries are served. S14: never from below contiguous_from, and never across
+ * close again, ours goes on by itself. S14: never from below contiguous_from, and never across
  * a hole: who is further behind gets everything anew (refill.c). */
 #include "group.h"
 
@@ -34,8 +34,11 @@ void backfill_stop(struct follower *f)
 	backfill_destroy(&b->async);
 }
 
-/* Committed, applied, on disk here. */
-static uint64_t stop_at(const struct group *g) { return u64_min(g->applied, g->raft.last_stored); }
+/* The library goes on by itself from what it has in memory. */
+static bool is_close_enough(const struct group *g, const struct follower *f)
+{
+	return f->acked && f->match >= g->raft.log.snapshot.last_index;
+}
 
 static void pump(struct group *g, struct backfill *b);
 
@@ -60,6 +63,15 @@ static bool chunk_send(struct group *g, struct backfill *b)
 	return true;
 }
 
+static bool is_servable(const struct group *g, uint64_t from)
+{
+	struct log_group_info info;
+	log_group_info(g->log, &info);
+	if (is_off(g, FAULT_bug_s14_across_hole)) return from > 0;
+	return from >= info.contiguous_from && from >= info.first_index &&
+	       (from == 1 || group_term_at(g, from - 1) != 0);
+}
+
 static void read_done(struct log_read_req *req)
 {
 	struct backfill *b = CONTAINER_OF(req, struct backfill, read);
@@ -72,42 +84,32 @@ static void read_done(struct log_read_req *req)
 		return;
 	}
 	struct follower *f = b->follower;
-	bool sent = req->result == OK && req->from == b->next && chunk_send(g, b);
-	bool moved = req->result == OK && req->from != b->next; /* a rejection came meanwhile */
+	bool moved = req->result == OK && req->from != b->next; /* an answer came meanwhile */
+	bool gone = req->result == ERR_COMPACTED || (!moved && !is_servable(g, b->next));
+	bool sent = req->result == OK && !moved && !gone && chunk_send(g, b);
 	buf_deinit(&req->entries);
 	if (sent || moved) {
 		pump(g, b);
 		return;
 	}
-	bool gone = req->result == ERR_COMPACTED;
 	backfill_stop(f);
 	if (gone) refill_start(g, f);
 }
 
 static void pump(struct group *g, struct backfill *b)
 {
-	uint64_t stop = stop_at(g);
 	if (b->reading) return;
-	if (b->follower->match >= stop) {
-		backfill_stop(b->follower); /* the library has what is left in memory */
+	if (is_close_enough(g, b->follower)) {
+		backfill_stop(b->follower);
 		return;
 	}
-	if (b->next > stop || b->on_the_way >= (b->probing ? 1 : g->set->options.chunk_window)) return;
+	if (b->next > g->last || b->on_the_way >= (b->probing ? 1 : g->set->options.chunk_window)) return;
 	b->reading = true;
 	b->read = (struct log_read_req) {
-		.done = read_done, .from = b->next, .to = stop, .bytes_max = g->set->options.chunk_bytes_max
+		.done = read_done, .from = b->next, .to = g->last, .bytes_max = g->set->options.chunk_bytes_max
 	};
 	b->read.holes = is_off(g, FAULT_bug_s14_across_hole);
 	log_read(g->log, &b->read);
-}
-
-static bool is_servable(const struct group *g, uint64_t from)
-{
-	struct log_group_info info;
-	log_group_info(g->log, &info);
-	if (is_off(g, FAULT_bug_s14_across_hole)) return from > 0;
-	return from >= info.contiguous_from && from >= info.first_index &&
-	       (from == 1 || group_term_at(g, from - 1) != 0);
 }
 
 void catchup_start(struct group *g, struct follower *f)

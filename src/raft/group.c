@@ -137,7 +137,7 @@ static struct group *group_new(struct raft_groups *r, uint64_t id, const struct 
 	return g;
 }
 
-void group_free(struct group *g)
+void group_release(struct group *g)
 {
 	struct list *l;
 	followers_reset(g);
@@ -658,7 +658,7 @@ static void close_step(struct group *g)
 	if (!list_is_empty(&g->writes) || !list_is_empty(&g->asyncs)) return;
 	void (*closed)(void *owner) = g->closed;
 	void *owner = g->owner;
-	group_free(g);
+	group_release(g);
 	if (closed) closed(owner);
 }
 
@@ -701,7 +701,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	group_set_conf(g, info.conf, info.conf_index);
 	doubt_open(g, &info);
 	e = tail_read_now(g, &info);
-	if (e != OK) return group_free(g), e;
+	if (e != OK) return group_release(g), e;
 	group_log_attach(g);
 	map_put(&r->by_id, g);
 	if (g->applied > info.state_index) tell_applied(g, true);
@@ -743,7 +743,7 @@ enum err group_make(struct raft_groups *r, uint64_t id, const struct group_membe
 		map_put(&r->by_id, g);
 		*out = g;
 	} else {
-		group_free(g);
+		group_release(g);
 	}
 	buf_deinit(&conf);
 	return e;

@@ -200,7 +200,7 @@ void group_slept(struct group *g, const struct frame_sleep *s, uint64_t from);
 /* Everything that concerns the owner: applying, leadership, completions. May free the group. */
 void group_deliver(struct group *g);
 void group_tick(struct group *g);
-void group_free(struct group *g);
+void group_release(struct group *g);
 /* Closes the library's instance: proposals end, writes are orphaned. */
 void instance_stop(struct group *g);
 /* Stops, and starts anew from the owner's state and the log. */

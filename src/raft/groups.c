@@ -66,7 +66,7 @@ void raft_groups_deinit(struct raft_groups *r)
 		struct group *g = CONTAINER_OF(l, struct group, link_all);
 		g->state = GROUP_CLOSING;
 		instance_stop(g);
-		group_free(g);
+		group_release(g);
 	}
 	while ((l = list_pop_front(&r->peers_down))) mem_free(CONTAINER_OF(l, struct peer_down, link));
 	map_deinit(&r->by_id);

@@ -5,6 +5,7 @@
  *   add       raft_add (spare) ─committed─> raft_assign (stand-by) ─committed─> done
  *   promote   wait until it is close behind ─> raft_assign (voter) ─committed─> done
  *   transfer  refuse proposals, wait until it has everything ─> raft_transfer ─led by another─> done */
+
 #include "group.h"
 
 enum { CLOSE_BEHIND = 64 }; /* entries that a learner may lack when it is promoted: the library waits for those */
@@ -218,10 +219,30 @@ static const struct {
 
 /* ---- running ---- */
 
+/* A leader was lost between the two steps of adding: its successor takes the second. */
+static void spare_step(struct group *g)
+{
+	if (g->library_changes || !g->leading || g->raft.transfer || !list_is_empty(&g->changes)) return;
+	if (log_admit(g->set->log, LOG_ADMIT_RESERVED, 4 * KIB) != OK) return;
+	for (unsigned i = 0; i < g->raft.configuration.n; i++) {
+		const struct raft_server *s = &g->raft.configuration.servers[i];
+		if (s->role != RAFT_SPARE) continue;
+		library_begin(g);
+		if (raft_assign(&g->raft, &g->library_change, s->id, RAFT_STANDBY, on_change) != 0) g->library_changes = false;
+		group_after(g);
+		return;
+	}
+}
+
 void member_step(struct group *g)
 {
 	struct group_change *c = g->change;
-	if (!c || g->library_changes || !g->leading) return;
+	if (!c) {
+		g->change_ended = false;
+		spare_step(g);
+		return;
+	}
+	if (g->library_changes || !g->leading) return;
 	if (g->change_ended) {
 		g->change_ended = false;
 		if (g->change_status != 0) {
@@ -236,8 +257,8 @@ void member_step(struct group *g)
 void member_lost(struct group *g)
 {
 	struct group_change *c = g->change;
-	if (!c) return;
 	g->library_changes = false;
+	if (!c) return;
 	enum err e = c->step == 0 ? ERR_NOT_LEADER : ERR_UNKNOWN_OUTCOME;
 	/* A leader that removed itself leads until that is committed, and the one that gave way has done what was asked. */
 	if (g->change_ended && g->change_status == 0 && c->step > 0 && c->kind != GROUP_ADD) e = OK;
@@ -264,7 +285,7 @@ void group_change(struct group *g, struct group_change *c)
 	c->seen = c->until_ms = 0;
 	enum err e = OK;
 	if (!g->live || !g->leading || !g->leads) e = ERR_NOT_LEADER;
-	if (e == OK && (g->change || !list_is_empty(&g->changes))) e = ERR_BUSY;
+	if (e == OK && (g->change || g->library_changes || !list_is_empty(&g->changes))) e = ERR_BUSY;
 	if (e == OK && c->member == 0 && c->kind != GROUP_TRANSFER) e = ERR_INVALID;
 	if (e == OK) e = kinds[c->kind].check(g, group_server(g, c->member), c);
 	if (e == OK) {

@@ -74,9 +74,9 @@ void stream_subjects(
 
 /* ---- where entries are ---- */
 
-void read_init(struct stream *s) { list_init(&s->reads); }
+void reads_init(struct stream *s) { list_init(&s->reads); }
 
-void read_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last)
+void reads_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last)
 {
 	if (s->recent_count == s->recent_cap && s->recent_cap < RECENT_MAX) {
 		uint32_t cap = s->recent_cap ? s->recent_cap * 2 : 16;
@@ -338,7 +338,7 @@ static void first_done(struct stream_read *r)
 	stream_read_release(r);
 }
 
-void read_first_time(struct stream *s)
+void reads_first_time(struct stream *s)
 {
 	const struct seq_index *ix = &s->machine.seqs;
 	if (ix->live == 0 || s->machine.first_time_ns || s->first_reading) return;
@@ -371,7 +371,7 @@ void stream_read_cancel(struct stream_read *r)
 	orphan(r);
 }
 
-void read_cancel_all(struct stream *s, enum err why)
+void reads_cancel_all(struct stream *s, enum err why)
 {
 	for (struct list *node; (node = list_pop_front(&s->reads)) != NULL;) {
 		struct stream_read *r = CONTAINER_OF(node, struct stream_read, link);
@@ -381,4 +381,4 @@ void read_cancel_all(struct stream *s, enum err why)
 	}
 }
 
-void read_deinit(struct stream *s) { ASSERT(list_is_empty(&s->reads)); }
+void reads_deinit(struct stream *s) { ASSERT(list_is_empty(&s->reads)); }

@@ -57,7 +57,7 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	}
 	if (e != ERR_EOF) return false;
 	s->machine.index = index;
-	if (s->machine.seqs.last_seq != seq_before) read_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
+	if (s->machine.seqs.last_seq != seq_before) reads_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
 	if (s->leading) stream_batch_applied(s, index);
 	if (s->machine.seqs.live == 0) group_trim(s->group, index);
 	if (s->applied) s->applied(s->applied_arg);
@@ -192,7 +192,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
 	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
 	retain_init(s);
-	read_init(s);
+	reads_init(s);
 	*out = s;
 	if (o->attach) o->attach(o->user, s);
 	enum err e;
@@ -224,7 +224,7 @@ void stream_close(struct stream *s, bool gone, void (*closed)(void *arg), void *
 	s->closed = closed;
 	s->closed_arg = arg;
 	on_lead(s, false, s->term);
-	read_cancel_all(s, ERR_CLOSED);
+	reads_cancel_all(s, ERR_CLOSED);
 	group_close(s->group, gone, group_closed);
 }
 
@@ -233,7 +233,7 @@ void stream_free(struct stream *s)
 	if (!s) return;
 	stream_ahead_reset(s);
 	retain_deinit(s);
-	read_deinit(s);
+	reads_deinit(s);
 	map_deinit(&s->ahead_subjects);
 	map_deinit(&s->ahead_ids);
 	buf_deinit(&s->ahead_last_id);
@@ -290,5 +290,5 @@ void stream_turn_end(struct stream *s)
 {
 	if (s->leading) retain_run(s);
 	stream_flush(s);
-	if (!s->closing) read_first_time(s);
+	if (!s->closing) reads_first_time(s);
 }

@@ -108,11 +108,11 @@ void retain_proposed(struct stream *s, uint64_t seq, uint64_t bytes, int64_t tim
 void retain_run(struct stream *s); /* enforces the limits as far as the head is known */
 
 /* read.c */
-void read_init(struct stream *s);
-void read_deinit(struct stream *s);
-void read_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last);
+void reads_init(struct stream *s);
+void reads_deinit(struct stream *s);
+void reads_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last);
 /* Looks up the time of the first message when a removal left it unknown. */
-void read_first_time(struct stream *s);
-void read_cancel_all(struct stream *s, enum err why);
+void reads_first_time(struct stream *s);
+void reads_cancel_all(struct stream *s, enum err why);
 
 #endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `thebes station …`: requests to $JS.API, and how their answers are shown. */
+#include "cli_inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "thebes/station.h"
+
+json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body, unsigned *err_code)
+{
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	struct buf full = { 0 };
+	struct wire_op op;
+	json_t *answer = NULL, *error;
+	json_decref(body);
+	if (err_code) *err_code = 0;
+	buf_printf(&full, "$JS.API.%s", subject);
+	enum link_next r = link_request(l, buf_slice(&full), SLICE_NULL, slice_of_str(text), o->timeout_ns, &op);
+	if (r == LINK_MSG) {
+		answer = json_loadb((const char *)op.payload.p, op.payload.n, 0, NULL);
+		if (!json_is_object(answer)) (void)cli_fail("the answer to %s can not be read", subject);
+	} else if (!l->info.jetstream && l->fd >= 0) {
+		(void)cli_fail("the server has no storage: start it with -js (thebes server -js)");
+	} else {
+		(void)cli_fail_link(l);
+	}
+	free(text);
+	buf_deinit(&full);
+	error = json_object_get(answer, "error");
+	if (!error) return answer;
+	unsigned code = (unsigned)json_integer_value(json_object_get(error, "err_code"));
+	if (err_code) {
+		*err_code = code;
+	} else {
+		(void)cli_fail("%s (%u)", json_string_value(json_object_get(error, "description")), code);
+	}
+	json_decref(answer);
+	return NULL;
+}
+
+enum { NOT_FOUND = 10059 };
+
+/* ---- which streams a station is ---- */
+
+unsigned station_streams(struct link *l, const struct options *o, const char *name, char **out, unsigned max)
+{
+	unsigned n = 0;
+	for (unsigned partition = 1; n < max; partition++) {
+		struct buf stream = { 0 }, subject = { 0 };
+		unsigned code = 0;
+		station_name_internal(&stream, slice_of_str(name), partition);
+		buf_printf(&subject, "STREAM.INFO.%s", buf_str(&stream));
+		json_t *info = strchr(name, ' ') ? NULL : api_request(l, o, buf_str(&subject), NULL, &code);
+		if (info) out[n++] = mem_strdup(buf_str(&stream));
+		buf_deinit(&stream);
+		buf_deinit(&subject);
+		json_decref(info);
+		if (!info && code != NOT_FOUND) return code ? (unsigned)(cli_fail("API error %u", code) - 1) : 0;
+		if (!info) break;
+	}
+	if (n) return n;
+	/* made through the JetStream API: its name is the stream's */
+	struct buf subject = { 0 };
+	unsigned code;
+	buf_printf(&subject, "STREAM.INFO.%s", name);
+	json_t *info = api_request(l, o, buf_str(&subject), NULL, &code);
+	buf_deinit(&subject);
+	if (!info) {
+		if (code) (void)cli_fail("there is no station %s: make it with `thebes station add %s`", name, name);
+		return 0;
+	}
+	json_decref(info);
+	out[0] = mem_strdup(name);
+	return 1;
+}
+
+/* ---- add ---- */
+
+static bool take_retention(const struct options *o, struct station_options *s)
+{
+	static const struct {
+		const char *word;
+		int kind;
+	} words[] = { { "age", STATION_AGE }, { "messages", STATION_MESSAGES }, { "bytes", STATION_BYTES },
+		{ "ack", STATION_ACK_BASED } };
+	for (size_t i = 0; i < COUNT_OF(words); i++) {
+		if (strcmp(o->retention, words[i].word) != 0) continue;
+		const int64_t values[] = { (int64_t)(o->max_age_ns / NS_PER_S), (int64_t)o->max_msgs,
+			(int64_t)o->max_bytes, 0 };
+		s->retention = words[i].kind;
+		s->retention_value = values[i];
+		if (values[i] == 0 && words[i].kind != STATION_ACK_BASED)
+			return cli_fail("--retention %s wants --%s", o->retention,
+				       i == 0   ? "max-age of a second or more"
+				       : i == 1 ? "max-msgs"
+						: "max-bytes") == 0;
+		return true;
+	}
+	return cli_fail("--retention is age, messages, bytes or ack, not \"%s\"", o->retention) == 0;
+}
+
+static size_t split(const char *text, struct slice *out, size_t max)
+{
+	size_t n = 0;
+	for (struct slice s = slice_of_str(text); s.n && n < max;) {
+		ptrdiff_t comma = slice_find(s, ',');
+		out[n++] = comma < 0 ? s : slice_first(s, (size_t)comma);
+		s = comma < 0 ? SLICE_NULL : slice_from(s, (size_t)comma + 1);
+	}
+	return n;
+}
+
+static int add_partition(struct link *l, const struct options *o, struct station_options *s)
+{
+	struct stream_config config;
+	struct js_error e;
+	if (!station_config(&config, s, &e)) return cli_fail("%s", e.text);
+	struct buf json = { 0 }, subject = { 0 };
+	stream_config_print(&json, &config);
+	buf_printf(&subject, "STREAM.CREATE.%s", config.name);
+	json_t *answer = api_request(l, o, buf_str(&subject), json_loadb((const char *)json.p, json.n, 0, NULL), NULL);
+	buf_deinit(&json);
+	buf_deinit(&subject);
+	stream_config_deinit(&config);
+	if (!answer) return 1;
+	json_decref(answer);
+	return 0;
+}
+
+int cli_station_add(struct link *l, const struct options *o)
+{
+	struct slice subjects[64];
+	struct station_options s = { .name = slice_of_str(o->args[0]),
+		.idempotency_window_ms = (int64_t)(o->dedup_ns / NS_PER_MS),
+		.replicas = (int)u64_min(o->replicas, 100),
+		.subjects = subjects };
+	if (strcmp(o->storage, "file") != 0 && strcmp(o->storage, "memory") != 0)
+		return cli_fail("--storage is file or memory, not \"%s\"", o->storage);
+	s.storage = strcmp(o->storage, "memory") == 0 ? STREAM_MEMORY : STREAM_FILE;
+	if (o->partitions < 1 || o->partitions > STATION_PARTITIONS_MAX)
+		return cli_fail("--partitions is 1 to %d", STATION_PARTITIONS_MAX);
+	if (!take_retention(o, &s)) return 2;
+	for (s.partition = 1; s.partition <= o->partitions; s.partition++) {
+		/* a subject can lead to one stream only: the first partition's */
+		s.subject_count = s.partition == 1 ? split(o->subjects, subjects, COUNT_OF(subjects)) : 0;
+		if (add_partition(l, o, &s) != 0) return 1;
+	}
+	if (o->json) {
+		(void)printf(
+			"{\"station\":\"%s\",\"partitions\":%llu}\n", o->args[0], (unsigned long long)o->partitions);
+	} else {
+		(void)printf("station %s is there: thebes produce %s hello\n", o->args[0], o->args[0]);
+	}
+	return 0;
+}
+
+/* ---- ls ---- */
+
+static void print_row(json_t *info)
+{
+	json_t *state = json_object_get(info, "state"), *config = json_object_get(info, "config");
+	struct buf name = { 0 };
+	unsigned partition;
+	station_name_external(&name, slice_of_str(json_string_value(json_object_get(config, "name"))), &partition);
+	(void)printf("%-32s %9u %12lld %14lld %9lld\n", buf_str(&name), partition,
+		(long long)json_integer_value(json_object_get(state, "messages")),
+		(long long)json_integer_value(json_object_get(state, "bytes")),
+		(long long)json_integer_value(json_object_get(state, "consumer_count")));
+	buf_deinit(&name);
+}
+
+int cli_station_ls(struct link *l, const struct options *o)
+{
+	size_t seen = 0, total = 0;
+	do {
+		json_t *page = api_request(l, o, "STREAM.LIST", json_pack("{s:I}", "offset", (json_int_t)seen), NULL),
+		       *item;
+		size_t i;
+		if (!page) return 1;
+		json_t *streams = json_object_get(page, "streams");
+		if (seen == 0 && !o->json && json_array_size(streams))
+			(void)printf(
+				"%-32s %9s %12s %14s %9s\n", "STATION", "PARTITION", "MESSAGES", "BYTES", "GROUPS");
+		json_array_foreach(streams, i, item)
+		{
+			if (o->json) {
+				(void)json_dumpf(item, stdout, JSON_COMPACT);
+				(void)putchar('\n');
+			} else {
+				print_row(item);
+			}
+		}
+		size_t got = json_array_size(streams);
+		seen += got;
+		total = got ? (size_t)json_integer_value(json_object_get(page, "total")) : seen;
+		json_decref(page);
+	} while (seen < total);
+	if (seen == 0 && !o->json) (void)printf("no stations yet: thebes station add NAME\n");
+	return 0;
+}
+
+/* ---- info, purge, rm ---- */
+
+enum { PARTITIONS_SHOWN = 1024 };
+
+static int each_stream(
+	struct link *l, const struct options *o, const char *request, int (*show)(const struct options *, json_t *))
+{
+	char *streams[PARTITIONS_SHOWN];
+	unsigned n = station_streams(l, o, o->args[0], streams, PARTITIONS_SHOWN);
+	int code = n ? 0 : 1;
+	for (unsigned i = 0; i < n; i++) {
+		struct buf subject = { 0 };
+		buf_printf(&subject, "%s.%s", request, streams[i]);
+		json_t *answer = code == 0 ? api_request(l, o, buf_str(&subject), NULL, NULL) : NULL;
+		code = answer ? show(o, answer) : 1;
+		json_decref(answer);
+		buf_deinit(&subject);
+		mem_free(streams[i]);
+	}
+	return code;
+}
+
+static int show_info(const struct options *o, json_t *info)
+{
+	(void)json_dumpf(info, stdout, o->json ? JSON_COMPACT : JSON_INDENT(2));
+	(void)putchar('\n');
+	return 0;
+}
+
+static int show_purged(const struct options *o, json_t *answer)
+{
+	if (o->json) return show_info(o, answer);
+	(void)printf("%lld messages removed\n", (long long)json_integer_value(json_object_get(answer, "purged")));
+	return 0;
+}
+
+static int show_removed(const struct options *o, json_t *answer)
+{
+	if (o->json) return show_info(o, answer);
+	(void)printf("removed\n");
+	return 0;
+}
+
+static bool is_sure(const struct options *o, const char *what)
+{
+	char line[16] = "";
+	if (o->yes || !isatty(STDIN_FILENO)) return true;
+	(void)printf("%s %s for good? [y/N] ", what, o->args[0]);
+	(void)fflush(stdout);
+	return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
+}
+
+int cli_station_info(struct link *l, const struct options *o) { return each_stream(l, o, "STREAM.INFO", show_info); }
+
+int cli_station_purge(struct link *l, const struct options *o)
+{
+	return is_sure(o, "empty") ? each_stream(l, o, "STREAM.PURGE", show_purged) : 1;
+}
+
+int cli_station_rm(struct link *l, const struct options *o)
+{
+	return is_sure(o, "remove") ? each_stream(l, o, "STREAM.DELETE", show_removed) : 1;
+}

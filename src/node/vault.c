@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wires what stores: the log below raft, the catalogue above it, stations for its rows, the API in front. Opening goes upwards, closing
+ * downwards. */
+#include "thebes/vault.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { READY_MAX_S = 10, READY_STEP_MS = 1 };
+
+/* ---- the catalogue's rows become stations ---- */
+
+static void row_added(void *arg, const struct meta_stream *row)
+{
+	struct vault *v = arg;
+	(void)stations_add(&v->stations, row, true); /* a failure was said */
+}
+
+static void row_changed(void *arg, const struct meta_stream *row)
+{
+	struct vault *v = arg;
+	stations_change(&v->stations, row);
+}
+
+static void row_removed(void *arg, const struct meta_stream *row)
+{
+	struct vault *v = arg;
+	stations_remove(&v->stations, row);
+}
+
+static const struct meta_ops catalogue_ops = { .added = row_added, .changed = row_changed, .removed = row_removed };
+
+static bool open_row(void *arg, const struct meta_stream *row)
+{
+	struct vault *v = arg;
+	(void)stations_add(&v->stations, row, log_group_find(v->log, row->group) == NULL);
+	return true;
+}
+
+/* ---- links: there are none yet ---- */
+
+static bool no_link(void *arg, uint64_t peer, const struct slice *parts, unsigned count, enum raft_lane lane)
+{
+	(void)arg;
+	(void)peer;
+	(void)parts;
+	(void)count;
+	(void)lane;
+	return false;
+}
+
+/* ---- opening ---- */
+
+/* Every directory on the way to path, as mkdir -p does. */
+static enum err make_dirs(struct io *io, const char *path)
+{
+	char *copy = mem_strdup(path);
+	enum err e = OK;
+	for (char *at = copy + 1; e == OK; at++) {
+		if (*at != '/' && *at != '\0') continue;
+		bool last = *at == '\0';
+		*at = '\0';
+		e = io_dir_make(io, copy);
+		if (e == ERR_EXISTS) e = OK;
+		if (last) break;
+		*at = '/';
+	}
+	mem_free(copy);
+	return e;
+}
+
+static enum err open_log(struct vault *v, const struct conf *conf, const struct state_ops *state,
+	void (*fatal)(void *, const char *), void *fatal_arg, char *why, size_t why_bytes)
+{
+	struct buf dir = { 0 };
+	buf_printf(&dir, "%s/jetstream", conf->jetstream.store_dir);
+	struct log_options o = {
+		.dir = buf_str(&dir),
+		.slot_bytes = conf->journal.slot_bytes,
+		.slot_count = (uint32_t)conf->journal.slot_count,
+		.state = state,
+		.fatal = fatal,
+		.fatal_arg = fatal_arg,
+	};
+	enum err e = make_dirs(v->io, o.dir);
+	if (e != OK) {
+		(void)snprintf(why, why_bytes, "store directory %s can not be made: %s", o.dir, err_text(e));
+	} else {
+		e = log_open(v->io, v->diag, &o, &v->log, why, why_bytes);
+	}
+	buf_deinit(&dir);
+	return e;
+}
+
+static bool account_stores(const struct conf *conf, struct slice name)
+{
+	if (slice_eq(name, AUTH_ACCOUNT_GLOBAL)) return true;
+	for (size_t i = 0; i < conf->account_count; i++)
+		if (slice_eq_str(name, conf->accounts[i].name)) return conf->accounts[i].jetstream.enabled;
+	return false;
+}
+
+static void open_accounts(struct vault *v, struct auth *auth, const struct conf *conf)
+{
+	struct account *a;
+	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;)
+		if (!a->is_system && account_stores(conf, a->name)) api_open_account(&v->api, a);
+}
+
+static void timer_fire(struct io_timer *t) { (void)t; /* a turn ends: somebody asks vault_is_ready */ }
+
+enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct auth *auth, const struct conf *conf,
+	const struct state_ops *state, void (*fatal)(void *arg, const char *why), void *fatal_arg, char *why,
+	size_t why_bytes)
+{
+	*v = (struct vault) { .io = io, .diag = diag, .timer = { .fire = timer_fire } };
+	enum err e = open_log(v, conf, state, fatal, fatal_arg, why, why_bytes);
+	if (e != OK) {
+		v->io = NULL;
+		return e;
+	}
+	uint64_t self = log_identity(v->log)->raft_id;
+	struct raft_options options = { .self = self };
+	struct raft_links links = { .send = no_link };
+	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
+	stations_init(&v->stations, io, diag, auth, &v->groups, self);
+	e = meta_open(&v->groups, io, diag, self, &catalogue_ops, v, &v->meta);
+	if (e != OK) (void)snprintf(why, why_bytes, "the catalogue of streams can not be opened: %s", err_text(e));
+	if (e == OK) {
+		meta_each(v->meta, open_row, v);
+		api_init(&v->api, io, diag, &v->stations, v->meta);
+		open_accounts(v, auth, conf);
+	}
+	v->state = VAULT_OPEN;
+	v->opened_ns = io_now_ns(io);
+	diag_line(diag, DIAG_INFO, "Starting JetStream");
+	diag_line(diag, DIAG_INFO, "  Store Directory: \"%s/jetstream\"", conf->jetstream.store_dir);
+	diag_line(diag, DIAG_INFO, "  Streams:         %zu", v->stations.by_name.count);
+	return e;
+}
+
+/* ---- ready ---- */
+
+static bool is_settled(const struct group *g)
+{
+	struct group_status s;
+	group_status(g, &s);
+	return s.leading || s.state == GROUP_QUARANTINED || s.state == GROUP_BROKEN;
+}
+
+static bool station_waits(void *arg, struct station *s)
+{
+	bool *all = arg;
+	*all = is_settled(stream_group(station_stream(s)));
+	return *all;
+}
+
+bool vault_is_ready(struct vault *v)
+{
+	if (v->is_ready || v->state == VAULT_OFF) return true;
+	bool all = meta_is_leader(v->meta);
+	if (all) stations_each(&v->stations, SLICE_NULL, station_waits, &all);
+	bool late = io_now_ns(v->io) > v->opened_ns + SECONDS(READY_MAX_S);
+	if (late && !all)
+		diag_line(v->diag, DIAG_WARN, "vault: not every stream is led after %d s, clients come in all the same",
+			READY_MAX_S);
+	v->is_ready = all || late;
+	if (!v->is_ready) io_timer_start(v->io, &v->timer, MILLIS(READY_STEP_MS));
+	return v->is_ready;
+}
+
+void vault_turn_end(struct vault *v)
+{
+	if (v->state != VAULT_OPEN && v->state != VAULT_CLOSING) return;
+	if (v->state == VAULT_OPEN) {
+		api_turn_end(&v->api);
+		stations_turn_end(&v->stations);
+	}
+	log_turn_end(v->log);
+}
+
+/* ---- closing, downwards ---- */
+
+static void log_closed(void *arg) { ((struct vault *)arg)->state = VAULT_CLOSED; }
+
+static void raft_closed(void *arg)
+{
+	struct vault *v = arg;
+	log_close(v->log, log_closed, v);
+}
+
+static void meta_closed(void *arg)
+{
+	struct vault *v = arg;
+	raft_groups_close(&v->groups, raft_closed, v);
+}
+
+static void stations_closed(void *arg)
+{
+	struct vault *v = arg;
+	meta_close(v->meta, meta_closed, v);
+}
+
+void vault_close(struct vault *v)
+{
+	if (v->state != VAULT_OPEN) return;
+	v->state = VAULT_CLOSING;
+	io_timer_stop(v->io, &v->timer);
+	api_close(&v->api);
+	stations_close(&v->stations, stations_closed, v);
+}
+
+void vault_deinit(struct vault *v)
+{
+	if (!v->io) return;
+	io_timer_stop(v->io, &v->timer);
+	if (v->meta) {
+		api_deinit(&v->api);
+		meta_free(v->meta);
+	}
+	stations_deinit(&v->stations);
+	raft_groups_deinit(&v->groups);
+	log_free(v->log);
+	*v = (struct vault) { 0 };
+}

@@ -69,15 +69,18 @@ static void node_say_listening(struct node *n, const char *what, const char *hos
 	buf_deinit(&addr);
 }
 
-static enum err node_open_http(struct node *n, const char *host, uint16_t port) { return http_open(&n->http, host, port); }
+static enum err node_open_http(struct node *n, const char *host, uint16_t port)
+{
+	return http_open(&n->http, host, port);
+}
 static enum err node_open_clients(struct node *n, const char *host, uint16_t port)
 {
 	return listener_open(&n->listener, &n->net, host, port);
 }
 
 /* Opens at the configured address. "0.0.0.0" means everybody, also who comes by IPv6 where the machine has it. */
-static enum err node_listen(struct node *n, const struct conf_listen *l,
-	enum err (*open)(struct node *n, const char *host, uint16_t port))
+static enum err node_listen(
+	struct node *n, const struct conf_listen *l, enum err (*open)(struct node *n, const char *host, uint16_t port))
 {
 	struct io_addr addr;
 	enum err e = node_resolve(n, l, &addr);

@@ -38,7 +38,9 @@ void node_stop_step(struct node *n)
 	if (n->state != NODE_STOPPING) return;
 	if (n->clients.count == 0) vault_close(&n->vault); /* nobody can ask for anything any more */
 	bool is_gone = n->clients.count == 0 && n->http_is_closed && !n->listener.inner && n->net.conn_count == 0;
-	if (!is_gone || !vault_is_closed(&n->vault) || !auth_is_idle(&n->auth) || n->reload || !log_sink_is_idle(n->log)) return;
+	if (!is_gone || !vault_is_closed(&n->vault) || !auth_is_idle(&n->auth) || n->reload ||
+		!log_sink_is_idle(n->log))
+		return;
 	n->state = NODE_STOPPED;
 	io_timer_stop(n->io, &n->timer);
 	diag_line(&n->diag, DIAG_INFO, "Server Exiting..");

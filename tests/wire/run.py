@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs transcripts (*.txt) of the client protocol against a server and says where it answers otherwise.
+"""Runs transcripts of the client protocol against a server and says where it answers otherwise.
 
-    run.py --server build/dev/thebes tests/wire/*.txt              our server
-    run.py --server /usr/sbin/nats-server tests/wire/*.txt         the one that we are compatible with: the same files
+    run.py --server build/dev/thebes tests/wire/transcripts/*.txt              our server
+    run.py --server /usr/sbin/nats-server tests/wire/transcripts/*.txt         the one that we are compatible with: the same files
 
 A file holds transcripts, each begun by a line "== title". Lines of a transcript:
 
@@ -25,12 +25,12 @@ import argparse
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
+
+from server import Server
 
 ANSWER_SECONDS = 5
 
@@ -102,51 +102,6 @@ class Connection:
 
     def close(self):
         self.socket.close()
-
-
-class Server:
-    """One process for all transcripts of one configuration."""
-
-    def __init__(self, binary, config, directory):
-        self.ports = tempfile.mkdtemp(dir=directory)
-        command = [os.path.join(directory, "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", self.ports]
-        if config:
-            path = os.path.join(self.ports, "server.conf")
-            with open(path, "w") as f:
-                f.write("\n".join(config) + "\n")
-            command += ["-c", path]
-        self.log = open(os.path.join(self.ports, "log"), "w+b")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        self.port = self.wait()
-
-    def wait(self):
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for name in os.listdir(self.ports):
-                if not name.endswith(".ports"):
-                    continue
-                try:
-                    with open(os.path.join(self.ports, name)) as f:
-                        return int(json.load(f)["nats"][0].rsplit(":", 1)[1])
-                except (ValueError, KeyError, FileNotFoundError):
-                    pass  # not written to its end yet
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.01)
-        self.log.seek(0)
-        raise SystemExit("the server did not start: " + self.log.read().decode("utf-8", "replace"))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        try:
-            code = self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = -9
-        self.log.seek(0)
-        said = self.log.read().decode("utf-8", "replace")
-        self.log.close()
-        return code, said
 
 
 def read_transcripts(path):
@@ -236,18 +191,17 @@ def main():
             by_config.setdefault(tuple(transcript["config"]), []).append(transcript)
     passed, failed = 0, 0
     with tempfile.TemporaryDirectory() as directory:
-        os.symlink(binary, os.path.join(directory, "nats-server"))
         for config, transcripts in by_config.items():
-            server = Server(binary, config, directory)
+            server = Server(binary, directory, config)
             for transcript in transcripts:
                 wrong = run_transcript(server.port, transcript)
                 passed, failed = passed + (not wrong), failed + bool(wrong)
                 if wrong:
                     print(f"FAILED {transcript['at']} {transcript['title']}: {wrong}")
-            code, said = server.stop()
+            code = server.stop()
             if code != 0:
                 failed += 1
-                print(f"FAILED the server of {transcripts[0]['at']} ended with {code}:\n{said}")
+                print(f"FAILED the server of {transcripts[0]['at']} ended with {code}:\n{server.log()}")
     print(f"{name}: {passed} transcripts passed, {failed} failed")
     return 1 if failed or not passed else 0
 

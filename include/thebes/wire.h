@@ -65,9 +65,10 @@ struct wire_parser {
 	uint32_t verbs; /* mask of WIRE_BIT: what may come now */
 	enum wire_error
 		forbidden; /* what any other verb is answered: WIRE_ERROR_AUTHORIZATION before login, else WIRE_ERROR_UNKNOWN_OP */
-	uint32_t control_line_max; /* bytes of arguments, counted also while the line is incomplete */
-	uint32_t payload_max;      /* header and payload; UINT32_MAX: no limit but the grammar's nine digits */
-	size_t scanned;            /* private: bytes of the incomplete line that hold no LF */
+	uint32_t
+		control_line_max; /* bytes of arguments, counted also while the line is incomplete; the whole line may have 64 more */
+	uint32_t payload_max; /* header and payload; UINT32_MAX: no limit but the grammar's nine digits */
+	size_t scanned;       /* private: bytes of the incomplete line that hold no LF */
 };
 
 struct wire_op {

@@ -66,19 +66,23 @@ class Server:
     def start(self):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(self.argv(), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env={**os.environ, **self.env})
-        path = self.directory / f"{self.binary.name}_{self.process.pid}.ports"
-        ports = until(lambda: self._read_ports(path), f"the ports file {path}")
-        path.unlink()
+        try:
+            ports = until(self._read_ports, f"the ports file of {self.binary}")
+        except BaseException:
+            self.end()
+            raise
         self.port = urlparse(ports["nats"][0]).port
         return self
 
-    def _read_ports(self, path):
+    def _read_ports(self):
+        """The ports file, which is named after the program and its process id, once it is whole."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{' '.join(self.argv())} ended with {self.process.returncode}:\n{self.log_text()[-3000:]}")
-        try:
-            return json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+        for path in self.directory.glob(f"*_{self.process.pid}.ports"):
+            try:
+                return json.loads(path.read_text())
+            except json.JSONDecodeError:
+                return None
 
     def url(self, user=None, password=None):
         credentials = f"{user}:{password}@" if user else ""

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check — what every unit test includes: cmocka with the headers it wants first, and a look at assertions from outside. */
+/* check — what every unit test includes: cmocka with the headers it wants first, and a look at assertions from
+ * outside. */
 #ifndef THEBES_TESTS_CHECK_H
 #define THEBES_TESTS_CHECK_H
 
@@ -18,7 +19,8 @@
 
 #include "thebes/base.h"
 
-/* Runs `run(arg)` in a child, with standard error into `said` (NUL-terminated, cut at its size). True when the child was ended by abort(). */
+/* Runs `run(arg)` in a child, with standard error into `said` (NUL-terminated, cut at its size). True when the child
+ * was ended by abort(). */
 static inline bool check_aborts(void (*run)(void *arg), void *arg, char *said, size_t said_size)
 {
 	int ends[2];

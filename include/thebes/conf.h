@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf — settings: a command line and files in nats-server's grammar become one plain struct, or sentences that say what is wrong,
- * where, and what was expected.
+/* conf — settings: a command line and files in nats-server's grammar become one plain struct, or sentences that say
+ * what is wrong, where, and what was expected.
  *
  *   argv ──conf_command_parse──> struct conf_command ──┐
  *   files ──(read_file)──> lex ──> tree ──> table ──────┴─conf_load──> struct conf     or lines in struct conf_report
@@ -8,12 +8,12 @@
  *                        src/conf/conf.def: one row per key: type, default, bounds, field, reload, documentation
  *                                    └──> conf_print_docs, conf_print_example, conf_diff
  *
- * conf never prints, exits, opens a file or looks at the environment: it is given functions for that and returns texts. Blocking
- * (read_file): call it before the loop runs, or in a job. A struct conf is never changed after conf_load; a reload loads a new one,
- * compares (conf_diff) and swaps. Contract: spec §3, §2.1, §2.2, §2.5.
+ * conf never prints, exits, opens a file or looks at the environment: it is given functions for that and returns texts.
+ * Blocking (read_file): call it before the loop runs, or in a job. A struct conf is never changed after conf_load; a
+ * reload loads a new one, compares (conf_diff) and swaps. Contract: spec §3, §2.1, §2.2, §2.5.
  *
- * A key of nats-server that we know and do not act on yet is a warning where that is harmless and an error where it is not (security,
- * durability, limits, data that would not flow); an unknown key is an error. */
+ * A key of nats-server that we know and do not act on yet is a warning where that is harmless and an error where it is
+ * not (security, durability, limits, data that would not flow); an unknown key is an error. */
 #ifndef THEBES_CONF_H
 #define THEBES_CONF_H
 
@@ -21,7 +21,8 @@
 
 /* ---- the settings ---- */
 
-/* Strings are NUL-terminated without inner NULs, NULL when not set. Everything a struct conf points to is owned by its arena. */
+/* Strings are NUL-terminated without inner NULs, NULL when not set. Everything a struct conf points to is owned by its
+ * arena. */
 struct conf_strings {
 	const char **at; /* owned */
 	size_t count;
@@ -36,7 +37,7 @@ struct conf_listen {
 /* One direction. Patterns are not yet checked as subjects: that is auth's word. */
 struct conf_subjects {
 	struct conf_strings allow, deny; /* in subscribe also "subject queue" */
-	bool allow_is_set;               /* with an empty allow list: nothing is allowed but what allow_responses lets through */
+	bool allow_is_set; /* with an empty allow list: nothing is allowed but what allow_responses lets through */
 };
 struct conf_permissions {
 	struct conf_subjects publish, subscribe;
@@ -142,13 +143,13 @@ struct conf {
 	const char *auth_user, *auth_password, *auth_token; /* the single user, or the token; plain or bcrypt */
 	uint64_t auth_timeout_ns;
 	const struct conf_permissions *default_permissions; /* owned; NULL: none */
-	struct conf_account *accounts; /* owned; [0] is $G, which holds authorization.users; one is_system unless switched off */
+	struct conf_account *accounts; /* owned; [0] is $G and holds authorization.users; one is_system unless switched off */
 	size_t account_count;
 	bool accounts_are_set; /* an accounts block was written */
 	const char *system_account; /* never NULL unless switched off */
 	const char *no_auth_user;
-	/* All configured users belong to the system account: connections without credentials join $G, while INFO.auth_required stays
-	 * true (spec §2.1). */
+	/* All configured users belong to the system account: connections without credentials join $G, while
+	 * INFO.auth_required stays true (spec §2.1). */
 	bool is_open_to_global;
 
 	/* storage (spec §3.3 jetstream, and our own keys) */
@@ -162,7 +163,7 @@ struct conf {
 		const char *unique_tag;
 		int64_t request_queue_limit;
 		int64_t max_ack_pending, max_ha_assets, max_request_batch; /* -1: no limit */
-		uint64_t duplicate_window_ns;                                /* largest that a stream may ask for; 0: no limit */
+		uint64_t duplicate_window_ns; /* largest that a stream may ask for; 0: no limit */
 	} jetstream;
 	struct {
 		uint64_t slot_bytes;
@@ -187,20 +188,22 @@ struct conf_command {
 	struct buf out, err;       /* owned; finished lines for standard output and standard error */
 	const char *config_file;   /* -c; borrowed of argv; NULL: none */
 	const char *signal_name;   /* "stop", "quit", "term", "reopen", "reload" or "ldm"; static */
-	const char *signal_target; /* behind the "=": a pid, a glob of pids or the path of a pid file; borrowed; NULL: none */
+	const char *signal_target; /* behind "=": a pid, a glob of pids or the path of a pid file; borrowed; NULL: none */
 	struct conf_flag_value *values; /* owned: what the flags set, in their order */
 	size_t value_count;
 };
-/* Reads Go's flag syntax: -k v, -k=v, --k v; booleans -k or -k=false; aliases of nats-server. argv[0] is skipped. `version` is what -v
- * prints behind "nats-server: v"; `name` the name of the program in usage and messages. */
-void conf_command_parse(struct conf_command *cmd, int argc, const char *const *argv, const char *name, const char *version);
+/* Reads Go's flag syntax: -k v, -k=v, --k v; booleans -k or -k=false; aliases of nats-server. argv[0] is skipped.
+ * `name` is the program's in usage and messages ("nats-server", "thebes server"); -v prints "<name>: v<version>". */
+void conf_command_parse(
+	struct conf_command *cmd, int argc, const char *const *argv, const char *name, const char *version);
 void conf_command_deinit(struct conf_command *cmd);
 
 /* ---- loading ---- */
 
 /* How conf sees the world. Both may fail or be absent (NULL): then there are no files, no environment. */
 struct conf_source {
-	/* Appends the file's content. `path` is as written, relative ones already joined to the including file's directory. */
+	/* Appends the file's content. `path` is as written, relative ones already joined to the including file's
+	 * directory. */
 	enum err (*read_file)(void *arg, const char *path, struct buf *out);
 	const char *(*env)(void *arg, const char *name); /* NULL: not set; borrowed until the next call */
 	void *arg;
@@ -215,10 +218,11 @@ void conf_report_deinit(struct conf_report *r);
 
 enum { CONF_ERRORS_MAX = 50 }; /* reported per load; the rest is counted */
 
-/* Loads `file` (NULL: defaults only), then what the flags of `cmd` (may be NULL) set over it, then defaults and the checks between
- * keys. ERR_INVALID when the report has errors; then *c is empty. *report is zeroed or deinited before. */
-must_check enum err conf_load(struct conf *c, const char *file, const struct conf_command *cmd, const struct conf_source *source,
-	struct conf_report *report);
+/* Loads `file` (NULL: defaults only), then what the flags of `cmd` (may be NULL) set over it, then defaults and the
+ * checks between keys. ERR_INVALID when the report has errors; then *c is empty. *report is zeroed or deinited
+ * before. */
+must_check enum err conf_load(struct conf *c, const char *file, const struct conf_command *cmd,
+	const struct conf_source *source, struct conf_report *report);
 void conf_deinit(struct conf *c); /* a zeroed conf is allowed */
 
 /* The account of that name, or NULL. */
@@ -229,10 +233,10 @@ const struct conf_account *conf_account_find(const struct conf *c, const char *n
 struct conf_change {
 	const char *key;    /* as in docs/config.md; borrowed for the call */
 	bool is_reloadable; /* false: the running server cannot change it */
-	const char *text;   /* "max_payload = 2097152", "authorization users", … without secrets; borrowed for the call */
+	const char *text;   /* "max_payload = 2097152", "authorization users": without secrets; borrowed for the call */
 };
-/* Calls `each` for every setting that differs, in the order of the table. Returns how many are not reloadable: then the new one must be
- * dropped as a whole. */
+/* Calls `each` for every setting that differs, in the order of the table. Returns how many are not reloadable: then the
+ * new one must be dropped as a whole. */
 typedef void conf_change_fn(void *arg, const struct conf_change *change);
 size_t conf_diff(const struct conf *old, const struct conf *new, conf_change_fn *each, void *arg);
 

@@ -35,7 +35,8 @@ enum fault {
 	FAULT_COUNT
 };
 
-/* Log-linear buckets (8 per power of two): value -> count, error at most 12.5 %. Values from 2^43 on share the last bucket. */
+/* Log-linear buckets (8 per power of two): value -> count, error at most 12.5 %. Values from 2^43 on share the last
+ * bucket. */
 enum { HISTOGRAM_BUCKETS = 8 * 41 };
 struct histogram {
 	uint64_t count, sum, max;
@@ -75,8 +76,8 @@ struct diag {
 void diag_init(struct diag *d, enum diag_level level, diag_sink_fn *sink, void *arg);
 void diag_deinit(struct diag *d);
 
-/* "room noun what happened, what we did": the place that knows most says it once. Control characters, which only a client's text can
- * bring in, reach the sink as "\x0a". */
+/* "room noun what happened, what we did": the place that knows most says it once. Control characters, which only a
+ * client's text can bring in, reach the sink as "\x0a". */
 void diag_line(struct diag *d, enum diag_level level, const char *fmt, ...) printf_like(3, 4);
 static inline bool diag_is_on(const struct diag *d, enum diag_level level) { return level <= d->level; }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* crc — CRC-32C with the instruction of SSE4.2 where the compiler may use it, else by table.
- * The polynomial is 0x1edc6f41 (reflected 0x82f63b78); value before and after is inverted, as in iSCSI (RFC 3720 B.4). */
+ * The polynomial is 0x1edc6f41 (reflected 0x82f63b78); value before and after is inverted, as in iSCSI (RFC 3720
+ * B.4). */
 #include <string.h>
 #ifdef __SSE4_2__
 #include <nmmintrin.h>

@@ -32,8 +32,8 @@ static struct heap_node *heap_link(struct heap_node *a, struct heap_node *b)
 	return a;
 }
 
-/* Pairs the siblings from left to right, then links the pairs from right to left. Loops, because a list of siblings may be as long
- * as the heap. */
+/* Pairs the siblings from left to right, then links the pairs from right to left. Loops, because a list of siblings may
+ * be as long as the heap. */
 static struct heap_node *heap_merge(struct heap_node *first)
 {
 	struct heap_node *pairs = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* map — open addressing with linear probing, robin hood order and deletion by shifting back: no tombstones, and a miss ends as soon
- * as it meets an item that is nearer to its home than the searched one would be.
+/* map — open addressing with linear probing, robin hood order and deletion by shifting back: no tombstones, and a miss
+ * ends as soon as it meets an item that is nearer to its home than the searched one would be.
  *
- * Items stand sorted by home slot, then by hash. So the order of a walk is a function of keys, seed and table size, whatever the
- * order of the puts was (but for keys whose 64-bit hashes are equal). */
+ * Items stand sorted by home slot, then by hash. So the order of a walk is a function of keys, seed and table size,
+ * whatever the order of the puts was (but for keys whose 64-bit hashes are equal). */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -123,7 +123,8 @@ void *map_del(struct map *m, struct slice key)
 	}
 	m->slots[at] = (struct map_slot) { 0 };
 	m->count--;
-	/* What was once large gives its memory back; an eighth, so that growing and shrinking do not chase each other. */
+	/* What was once large gives its memory back; an eighth, so that growing and shrinking do not chase each
+	 * other. */
 	if (m->mask + 1 > MAP_SLOTS_MIN && m->count * 8 < m->mask + 1) map_resize(m, (m->mask + 1) / 2);
 	return item;
 }

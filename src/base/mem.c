@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mem — the allocator that reports and aborts, ledgers, pools, arenas.
  *
- * Happy path of payload: ledger_charge (yes) -> pool_get or mem_alloc -> … -> pool_put or mem_free -> ledger_release. */
+ * Happy path of payload: ledger_charge (yes) -> pool_get or mem_alloc -> … -> pool_put or mem_free ->
+ * ledger_release. */
 #include <assert.h>
 #include <stdalign.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* units — durations and times in the syntax that NATS clients and configuration files use (Go's), and the seeded generator. */
+/* units — durations and times in the syntax that NATS clients and configuration files use (Go's), and the seeded
+ * generator. */
 #include "thebes/base/units.h"
 
 enum { DAYS_PER_400_YEARS = 146097, SECONDS_PER_DAY = 86400 };
@@ -147,7 +148,8 @@ struct civil {
 	unsigned month, day; /* from 1 */
 };
 
-/* Years are counted from March here, so that the leap day is the last of a year and the months before it have a formula. */
+/* Years are counted from March here, so that the leap day is the last of a year and the months before it have a
+ * formula. */
 static struct civil civil_of_days(int64_t days)
 {
 	days += 719468; /* from 0000-03-01 to 1970-01-01 */
@@ -261,7 +263,7 @@ enum err time_parse(struct slice text, int64_t *unix_ns)
 		return ERR_PARSE;
 	if (month == 0 || day == 0 || day > days_of_month(year, month)) return ERR_PARSE;
 	int64_t days = days_of_civil((struct civil) { year, month, day });
-	int64_t seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - offset;
+	int64_t seconds = days * SECONDS_PER_DAY + (int64_t)hour * 3600 + (int64_t)minute * 60 + second - offset;
 	/* The last second that fits starts below the limit by less than one: multiply and add with checks. */
 	int64_t whole;
 	if (__builtin_mul_overflow(seconds < 0 && ns ? seconds + 1 : seconds, (int64_t)NS_PER_S, &whole))

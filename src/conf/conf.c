@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conf — from files and flags to one struct conf.
  *
- * Happy path: defaults -> conf_parse_file (lexer, tree) -> conf_read_map (table) -> conf_flags_apply -> conf_check. The tree and its
- * texts die here; what struct conf points to is copied to its own arena. */
+ * Happy path: defaults -> conf_parse_file (lexer, tree) -> conf_read_map (table) -> conf_flags_apply -> conf_check. The
+ * tree and its texts die here; what struct conf points to is copied to its own arena. */
 #include "conf_table.h"
 
 static void digest_bytes(void *arg, struct slice text) { conf_sha256_add(arg, text); }

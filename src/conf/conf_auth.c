@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_auth — users, permissions and accounts of a file, into plain structs (spec §2.1, §2.2, §2.5). What they mean is auth's word.
+/* conf_auth — users, permissions and accounts of a file, into plain structs (spec §2.1, §2.2, §2.5). What they mean is
+ * auth's word.
  *
  * authorization.users are users of $G, which is always accounts[0]. */
 #include "conf_table.h"
@@ -58,8 +59,8 @@ static bool is_subject_and_queue(struct slice s)
 	return space > 0 && is_subject(slice_first(s, (size_t)space)) && is_subject(slice_from(s, (size_t)space + 1));
 }
 
-/* A list of subjects. An empty one is refused where it allows: nats-server takes "allow: []" for "everything", and nobody who writes
- * it means that. */
+/* A list of subjects. An empty one is refused where it allows: nats-server takes "allow: []" for "everything", and
+ * nobody who writes it means that. */
 static void read_subjects(struct conf_read *r, const struct conf_member *m, bool with_queues, struct conf_strings *out)
 {
 	if (m->value->kind != CONF_KIND_ARRAY && m->value->kind != CONF_KIND_STRING) {
@@ -295,7 +296,8 @@ static void read_account_map(
 	c->account_count = 1;
 	c->accounts_are_set = true;
 	for (const struct conf_member *m = map->first; m; m = m->next) {
-		if (m->is_source || !account_name_is_fine(r, m) || !conf_is_map(r, m)) continue;
+		bool is_only_source = m->is_source && m->value->kind != CONF_KIND_MAP;
+		if (is_only_source || !account_name_is_fine(r, m) || !conf_is_map(r, m)) continue;
 		struct conf_account *account = &accounts[c->account_count++];
 		conf_account_init(r, account, arena_strndup(r->arena, m->name, strlen(m->name)), m->place);
 		conf_read_map(r, row->block, m->value, account);

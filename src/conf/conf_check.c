@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_check — what no key can see alone: keys that contradict each other, names that must exist, zeros that mean the default. */
+/* conf_check — what no key can see alone: keys that contradict each other, names that must exist, zeros that mean the
+ * default. */
 #include "conf_table.h"
 
 /* Where a key was set; of a default the file as a whole. */

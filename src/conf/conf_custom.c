@@ -115,7 +115,8 @@ void conf_read_jetstream(struct conf_read *r, const struct conf_row *row, const 
 	conf_read_map(r, row->block, m->value, base);
 }
 
-/* A duration is understood and changes nothing: with nats-server it is how long an acknowledged message may stay unsynced. */
+/* A duration is understood and changes nothing: with nats-server it is how long an acknowledged message may stay
+ * unsynced. */
 static bool sync_is_strong(struct conf_read *r, const struct conf_member *m)
 {
 	int64_t ns;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_digest — SHA-256 (FIPS 180-4) over configuration files, for -t and monitoring. conf stands on base alone, so it has its own. */
+/* conf_digest — SHA-256 (FIPS 180-4) over configuration files, for -t and monitoring. conf stands on base alone, so it
+ * has its own. */
 #include "conf_table.h"
 
 /* clang-format off */
@@ -25,7 +26,7 @@ static uint32_t be32_get(const uint8_t *p)
 static void sha256_block(uint32_t state[8], const uint8_t *block)
 {
 	uint32_t w[64], v[8];
-	for (int i = 0; i < 16; i++) w[i] = be32_get(block + 4 * i);
+	for (size_t i = 0; i < 16; i++) w[i] = be32_get(block + 4 * i);
 	for (int i = 16; i < 64; i++) {
 		uint32_t s0 = rotate_right(w[i - 15], 7) ^ rotate_right(w[i - 15], 18) ^ w[i - 15] >> 3;
 		uint32_t s1 = rotate_right(w[i - 2], 17) ^ rotate_right(w[i - 2], 19) ^ w[i - 2] >> 10;

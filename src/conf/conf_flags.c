@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conf_flags — nats-server's command line (spec §3.4) in Go's syntax: -k v, -k=v, --k v; a switch alone or -k=false.
  *
- * Happy path: conf_command_parse keeps what was set, conf_load applies it over the file, each value through the row of its key, so that
- * bounds and messages are those of the file. */
+ * Happy path: conf_command_parse keeps what was set, conf_load applies it over the file, each value through the row of
+ * its key, so that bounds and messages are those of the file. */
 #include "conf_table.h"
 
 enum flag_kind { FLAG_SWITCH, FLAG_NUMBER, FLAG_TEXT };

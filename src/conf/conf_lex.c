@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conf_lex — characters of a configuration file to keys and scalars (spec §3.1).
  *
- * A bare word is read to its end first and judged then: true, 64k, 1.5, $NAME, or else a string. So "21480239-n1", "1.5s" and [1,2],
- * on which nats-server stumbles, are what they look like. */
+ * A bare word is read to its end first and judged then: true, 64k, 1.5, $NAME, or else a string. So "21480239-n1",
+ * "1.5s" and [1,2], on which nats-server stumbles, are what they look like. */
 #include <stdlib.h>
 
 #include "conf_tree.h"
@@ -305,7 +305,8 @@ static enum conf_scalar lex_judge(struct conf_lex *l, struct conf_value *v)
 	return CONF_SCALAR_VALUE;
 }
 
-/* A word ends at whatever may follow a value, or at a single quote, which is swallowed (a quirk of nats-server's lexer). */
+/* A word ends at whatever may follow a value, or at a single quote, which is swallowed (a quirk of nats-server's
+ * lexer). */
 static enum conf_scalar lex_bare(struct conf_lex *l, struct conf_value *v)
 {
 	struct buf text = { 0 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conf_parse — keys and scalars to a tree: maps, arrays, variables, includes (spec §3.1).
  *
- * Happy path: parse_file reads and hashes -> parse_members up to the end -> each value is made by parse_value. A variable takes the
- * value of a key that was defined before it in an enclosing map of the same file, else of the environment, whose text is parsed as a
- * value. Values are shared, not copied, so a tree is at most as large as its text. */
+ * Happy path: parse_file reads and hashes -> parse_members up to the end -> each value is made by parse_value. A
+ * variable takes the value of a key that was defined before it in an enclosing map of the same file, else of the
+ * environment, whose text is parsed as a value. Values are shared, not copied, so a tree is at most as large as its
+ * text. */
 #include "conf_tree.h"
 
 /* Where the parser stands: the file's characters and the open maps, innermost last. */
@@ -88,8 +89,9 @@ void conf_parse_deinit(struct conf_parse *p)
 /* The address of the map and the name: what members are found by. Borrowed until the next call. */
 static struct slice member_id(struct conf_parse *p, const struct conf_value *map, struct slice name)
 {
+	uintptr_t address = (uintptr_t)map;
 	buf_clear(&p->id);
-	buf_append(&p->id, &map, sizeof map);
+	buf_append(&p->id, &address, sizeof address);
 	buf_append_slice(&p->id, name);
 	return buf_slice(&p->id);
 }
@@ -199,6 +201,16 @@ static bool array_separator(struct conf_lex *l)
 	return true;
 }
 
+/* Makes room for more items; what the arena held before stays there until the tree dies. */
+static size_t array_grow(struct conf_parse *p, struct conf_value *array, size_t cap)
+{
+	cap = cap ? cap * 2 : 4;
+	struct conf_value **grown = arena_alloc(p->arena, cap * sizeof(void *));
+	for (size_t i = 0; i < array->count; i++) grown[i] = array->items[i];
+	array->items = grown;
+	return cap;
+}
+
 static bool parse_items(struct conf_parse *p, struct scope *s, struct conf_value *array)
 {
 	struct conf_lex *l = &s->lex;
@@ -210,12 +222,7 @@ static bool parse_items(struct conf_parse *p, struct scope *s, struct conf_value
 				"the array that opens here is never closed, expected ] before the end of the file");
 			return false;
 		}
-		if (array->count == cap) {
-			cap = cap ? cap * 2 : 4;
-			struct conf_value **grown = arena_alloc(p->arena, cap * sizeof *grown);
-			if (array->count) memcpy(grown, array->items, array->count * sizeof *grown);
-			array->items = grown;
-		}
+		if (array->count == cap) cap = array_grow(p, array, cap);
 		struct conf_value *item = parse_value(p, s);
 		if (!item) return false;
 		array->items[array->count++] = item;
@@ -296,8 +303,8 @@ static bool parse_include(struct conf_parse *p, struct scope *s, struct conf_val
 
 /* ---- members of a map or a file ---- */
 
-/* After the key. A value may begin on a later line when nothing but space separates it from its key (nats-server lets a brace open on
- * the next line); in a map also behind ':' or '='. */
+/* After the key. A value may begin on a later line when nothing but space separates it from its key (nats-server lets a
+ * brace open on the next line); in a map also behind ':' or '='. */
 static bool parse_gap(struct conf_parse *p, struct scope *s, const char *key, bool has_separator, bool is_file)
 {
 	struct conf_lex *l = &s->lex;
@@ -310,7 +317,8 @@ static bool parse_gap(struct conf_parse *p, struct scope *s, const char *key, bo
 	return false;
 }
 
-/* Behind a value. A key without a value, which takes what stands in the next line for it, is seen here: so say where it came from. */
+/* Behind a value. A key without a value, which takes what stands in the next line for it, is seen here: so say where it
+ * came from. */
 static bool parse_end(struct conf_parse *p, struct scope *s, const char *key, uint32_t key_line, uint32_t value_line)
 {
 	struct conf_lex *l = &s->lex;

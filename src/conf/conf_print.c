@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_print — docs/config.md and conf/thebes.conf, made from the rows, so that they cannot say anything else than the code does. */
+/* conf_print — docs/config.md and conf/thebes.conf, made from the rows, so that they cannot say anything else than the
+ * code does. */
 #include "conf_table.h"
 
 static const char *type_text(const struct conf_row *row)
@@ -134,6 +135,11 @@ void conf_print_docs(struct buf *out)
 		"An unknown key, a value of the wrong type and one out of its bounds are errors that name file, line, "
 		"column and key.\n"
 		"`-t` checks a file and ends; a warning counts as a failure there.\n");
+	buf_append_str(out,
+		"\n## Command line\n\n"
+		"Flags override the file. Started under the name `nats-server`, the binary is `thebes server`.\n\n```");
+	conf_print_usage(out, "thebes server");
+	buf_append_str(out, "```\n");
 	for (int s = 0; s < SECTION_COUNT; s++) docs_section(out, (enum conf_section)s);
 	buf_append_str(out, "\n## Keys of nats-server that have no effect yet\n");
 	docs_later(out, CONF_REFUSES, "Refused",

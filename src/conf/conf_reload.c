@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_reload — what differs between two configurations, key by key, and whether a running server can follow (spec §3.7).
+/* conf_reload — what differs between two configurations, key by key, and whether a running server can follow (spec
+ * §3.7).
  *
  * Plain fields are compared through their rows; what a CUSTOM row reads has its comparison in the table below. */
 #include "conf_table.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_table — the rows of conf.def, and one way through them for every key: find the row, check type and bounds, store.
+/* conf_table — the rows of conf.def, and one way through them for every key: find the row, check type and bounds,
+ * store.
  *
  * Happy path: conf_read_map -> for each member conf_row_find -> conf_read_member -> the storer of the row's type. */
 #include "conf_table.h"
@@ -12,13 +13,14 @@
 /* clang-format off */
 static const struct conf_row rows[] = {
 #define KEY(section, name, aliases, type, member, fallback, min, max, flags, text) \
-	{ SECTION_##section, name, aliases, type, offsetof(section_##section, member), fallback, min, max, flags, NULL, SECTION_COUNT, NULL, text },
+	{ SECTION_##section, type, name, aliases, offsetof(section_##section, member), fallback, min, max, flags, \
+		SECTION_COUNT, NULL, NULL, text },
 #define CUSTOM(section, name, aliases, read, block, fallback, expects, flags, text) \
-	{ SECTION_##section, name, aliases, CONF_CUSTOM, 0, fallback, 0, 0, flags, read, block, expects, text },
+	{ SECTION_##section, CONF_CUSTOM, name, aliases, 0, fallback, 0, 0, flags, block, read, expects, text },
 #define BLOCK(section, name, aliases, block, flags, text) \
-	{ SECTION_##section, name, aliases, CONF_BLOCK, 0, NULL, 0, 0, flags, NULL, block, NULL, text },
+	{ SECTION_##section, CONF_BLOCK, name, aliases, 0, NULL, 0, 0, flags, block, NULL, NULL, text },
 #define LATER(section, name, aliases, flag, text) \
-	{ SECTION_##section, name, aliases, CONF_LATER, 0, NULL, 0, 0, flag, NULL, SECTION_COUNT, NULL, text },
+	{ SECTION_##section, CONF_LATER, name, aliases, 0, NULL, 0, 0, flag, SECTION_COUNT, NULL, NULL, text },
 #include "conf.def"
 };
 static const struct conf_section_row sections[] = {

@@ -38,7 +38,8 @@ enum conf_row_flag {
 	CONF_OURS = 16,    /* not a key of nats-server */
 	CONF_WARNS = 32,   /* of CONF_LATER: accepted with a warning */
 	CONF_REFUSES = 64, /* of CONF_LATER: an error, because ignoring it would not be harmless */
-	CONF_SILENT = 128, /* of CONF_LATER: accepted without a word, it changes nothing here (or its block has said it) */
+	CONF_SILENT =
+		128, /* of CONF_LATER: accepted without a word, it changes nothing here (or its block has said it) */
 };
 
 struct conf_read;
@@ -47,15 +48,15 @@ typedef void conf_reader(struct conf_read *r, const struct conf_row *row, const 
 
 struct conf_row {
 	enum conf_section section;
-	const char *name;
-	const char *aliases; /* separated by spaces */
 	enum conf_type type;
+	const char *name;
+	const char *aliases;  /* separated by spaces */
 	size_t offset;        /* of the field in the section's struct */
 	const char *fallback; /* the default as one would write it; NULL: none */
 	int64_t min, max;
 	unsigned flags;
-	conf_reader *read;       /* CONF_CUSTOM */
 	enum conf_section block; /* CONF_BLOCK, and CONF_CUSTOM that reads one */
+	conf_reader *read;       /* CONF_CUSTOM */
 	const char *expects;     /* CONF_CUSTOM: what may stand there, for messages and documentation */
 	const char *text;        /* one sentence */
 };
@@ -67,10 +68,11 @@ struct conf_section_row {
 };
 
 struct conf_read {
-	struct conf *conf;           /* what is loaded */
-	struct conf_report *report;  /* borrowed */
-	struct arena *arena;         /* borrowed: of conf */
-	struct conf_place *places;   /* borrowed: where each row's key was last set, for the checks between keys; no file: never */
+	struct conf *conf;          /* what is loaded */
+	struct conf_report *report; /* borrowed */
+	struct arena *arena;        /* borrowed: of conf */
+	struct conf_place
+		*places; /* borrowed: where each row's key was last set, for the checks between keys; no file: never */
 	bool no_system_account;
 	bool with_queues; /* the subjects being read may be "subject queue" */
 };
@@ -106,7 +108,8 @@ const char *conf_read_string(struct conf_read *r, const struct conf_member *m);
 void conf_read_strings(struct conf_read *r, const struct conf_member *m, struct conf_strings *out);
 /* "host:port", ":port" or a number. False after an error. */
 bool conf_read_listen(struct conf_read *r, const struct conf_member *m, struct conf_listen *out, uint16_t default_port);
-/* A duration in nanoseconds; plain numbers are seconds, with a warning unless `seconds_are_fine`. False after an error. */
+/* A duration in nanoseconds; plain numbers are seconds, with a warning unless `seconds_are_fine`. False after an
+ * error. */
 bool conf_read_duration(struct conf_read *r, const struct conf_member *m, bool seconds_are_fine, int64_t *ns);
 /* True when the value is a map, else false after an error. */
 bool conf_is_map(struct conf_read *r, const struct conf_member *m);

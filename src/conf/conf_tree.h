@@ -29,8 +29,8 @@ struct conf_value {
 	bool boolean;
 	int64_t integer;
 	double number;
-	const char *text;          /* string; of numbers what was written */
-	struct conf_value **items; /* array */
+	const char *text;                 /* string; of numbers what was written */
+	struct conf_value **items;        /* array */
 	struct conf_member *first, *last; /* map, in the order of first mention */
 	size_t count;                     /* items or members */
 	struct conf_place place;
@@ -60,19 +60,21 @@ struct conf_lex {
 
 enum conf_scalar { CONF_SCALAR_ERROR, CONF_SCALAR_VALUE, CONF_SCALAR_VARIABLE };
 
-void conf_lex_init(struct conf_lex *l, const char *file, struct slice text, struct conf_report *report, struct arena *arena);
+void conf_lex_init(
+	struct conf_lex *l, const char *file, struct slice text, struct conf_report *report, struct arena *arena);
 struct conf_place conf_lex_place(const struct conf_lex *l);
 static inline bool conf_lex_is_at_end(const struct conf_lex *l) { return l->p == l->end; }
 static inline uint8_t conf_lex_peek(const struct conf_lex *l) { return l->p < l->end ? *l->p : 0; }
 static inline bool conf_lex_is_newline(uint8_t c) { return c == '\n' || c == '\r'; }
-void conf_lex_advance(struct conf_lex *l); /* one byte, not at the end */
+void conf_lex_advance(struct conf_lex *l);      /* one byte, not at the end */
 void conf_lex_skip_blanks(struct conf_lex *l);  /* spaces and tabs */
 void conf_lex_skip_space(struct conf_lex *l);   /* blanks and newlines */
 void conf_lex_skip_comment(struct conf_lex *l); /* when one begins here */
 void conf_lex_skip_to_item(struct conf_lex *l); /* blanks, newlines, comments */
 /* What stands here, for messages: "'x'", "end of line", "end of file". Static or in the arena. */
 const char *conf_lex_found(struct conf_lex *l);
-/* A key, bare or quoted, and what separates it from its value; *has_separator says whether ':' or '=' did. NULL after an error. */
+/* A key, bare or quoted, and what separates it from its value; *has_separator says whether ':' or '=' did. NULL after
+ * an error. */
 const char *conf_lex_key(struct conf_lex *l, bool *is_bare, bool *has_separator);
 /* A scalar into *v: bare, quoted or a block. Of a variable, v->text is the name. */
 enum conf_scalar conf_lex_scalar(struct conf_lex *l, struct conf_value *v);
@@ -82,21 +84,21 @@ const char *conf_lex_include(struct conf_lex *l);
 /* ---- the tree ---- */
 
 struct conf_parse {
-	const struct conf_source *source; /* borrowed */
-	struct conf_report *report;       /* borrowed */
-	struct arena *arena;              /* borrowed: tree and texts */
-	struct arena *names;              /* borrowed: file names, which outlive the tree */
-	struct map members;               /* all members of all maps, by struct conf_member.id */
-	struct buf id;                    /* owned: scratch of look-ups */
+	const struct conf_source *source;              /* borrowed */
+	struct conf_report *report;                    /* borrowed */
+	struct arena *arena;                           /* borrowed: tree and texts */
+	struct arena *names;                           /* borrowed: file names, which outlive the tree */
+	struct map members;                            /* all members of all maps, by struct conf_member.id */
+	struct buf id;                                 /* owned: scratch of look-ups */
 	const char *including[CONF_INCLUDE_DEPTH_MAX]; /* the chain of files */
 	const char *resolving[CONF_INCLUDE_DEPTH_MAX]; /* the chain of environment variables */
 	unsigned including_count, resolving_count;
-	size_t bytes; /* read so far */
+	size_t bytes;                                   /* read so far */
 	void (*on_bytes)(void *arg, struct slice text); /* every file's content, for the digest */
 	void *on_bytes_arg;
 };
-void conf_parse_init(struct conf_parse *p, const struct conf_source *source, struct conf_report *report, struct arena *arena,
-	struct arena *names);
+void conf_parse_init(struct conf_parse *p, const struct conf_source *source, struct conf_report *report,
+	struct arena *arena, struct arena *names);
 void conf_parse_deinit(struct conf_parse *p);
 /* The top-level map of the file, or NULL after an error (which is in the report). */
 struct conf_value *conf_parse_file(struct conf_parse *p, const char *path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* generate — writes what is made from conf.def to standard output: `thebes_conf_generate docs|example|usage`. Run by the CMake target
- * `generate`, no part of the server. */
+/* generate — writes what is made from conf.def to standard output: `thebes_conf_generate docs|example|usage`. Run by
+ * the CMake target `generate`, no part of the server. */
 #include <stdio.h>
 
 #include "thebes/conf.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* diag — lines for people, the ring for crashes, counters.
  *
- * Happy path: diag_line("net listener 127.0.0.1:4222 open") -> level on? -> one clean line -> the sink that the node gave. */
+ * Happy path: diag_line("net listener 127.0.0.1:4222 open") -> level on? -> one clean line -> the sink that the node
+ * gave. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -30,7 +31,8 @@ void diag_line(struct diag *d, enum diag_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vprintf(&raw, fmt, ap);
 	va_end(ap);
-	/* Names and subjects of clients come through here: they must not begin a line of their own or steer a terminal. */
+	/* Names and subjects of clients come through here: they must not begin a line of their own or steer a
+	 * terminal. */
 	buf_append_clean(&line, buf_slice(&raw));
 	d->sink(d->sink_arg, level, buf_str(&line), line.n);
 	buf_deinit(&raw);

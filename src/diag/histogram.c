@@ -11,7 +11,7 @@ enum { SUB_BITS = 3, SUB_COUNT = 1 << SUB_BITS };
 static size_t bucket_of(uint64_t value)
 {
 	if (value < SUB_COUNT) return (size_t)value;
-	unsigned exponent = 63 - (unsigned)__builtin_clzll(value);
+	size_t exponent = 63 - (size_t)__builtin_clzll(value);
 	size_t sub = (size_t)(value >> (exponent - SUB_BITS)) & (SUB_COUNT - 1);
 	return size_min((exponent - SUB_BITS + 1) * SUB_COUNT + sub, HISTOGRAM_BUCKETS - 1);
 }

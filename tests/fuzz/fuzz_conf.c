@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A configuration that somebody made up: up to four texts, separated by NULs, are main.conf, the file "b", the environment variable E
- * (any other is not set) and a command line of words. Whatever they are: loading ends, it is either OK or says why, a second time it is
- * the same, and what is loaded keeps its promises. */
+/* A configuration that somebody made up: up to four texts, separated by NULs, are main.conf, the file "b", the
+ * environment variable E (any other is not set) and a command line of words. Whatever they are: loading ends, it is
+ * either OK or says why, a second time it is the same, and what is loaded keeps its promises. */
 #include "thebes/conf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -33,6 +33,7 @@ static inline bool slice_has_prefix(struct slice s, struct slice prefix)
 /* The part from `at` (at most n) on, resp. n bytes of it. */
 static inline struct slice slice_from(struct slice s, size_t at)
 {
+	if (s.n == 0) return s; /* p may be NULL, to which nothing may be added, not even 0 */
 	return at >= s.n ? (struct slice) { s.p + s.n, 0 } : (struct slice) { s.p + at, s.n - at };
 }
 static inline struct slice slice_first(struct slice s, size_t n) { return (struct slice) { s.p, n < s.n ? n : s.n }; }

@@ -24,7 +24,8 @@ static void strings_print(struct buf *out, const struct conf_strings *s)
 	for (size_t i = 0; i < s->count; i++) buf_printf(out, "%s%s", i ? "," : "", s->at[i]);
 }
 
-/* "p+allow p-deny s+allow s-deny r(max,expires)"; a direction without a list shows nothing, an empty allow list shows "p+" */
+/* "p+allow p-deny s+allow s-deny r(max,expires)"; a direction without a list shows nothing, an empty allow list shows
+ * "p+" */
 static void permissions_print(struct buf *out, const struct conf_permissions *p)
 {
 	const struct {
@@ -177,6 +178,17 @@ static void a_list_of_names_makes_accounts(void **state)
 	conf_deinit(&c);
 }
 
+static void a_value_that_variables_use_may_be_an_account_too(void **state)
+{
+	(void)state;
+	struct conf c = load_fine("accounts { MAX: 5\n A { limits { max_conn: $MAX } }\n B: $A }");
+	assert_int_equal(c.account_count, 4);
+	assert_string_equal(c.accounts[1].name, "A");
+	assert_string_equal(c.accounts[2].name, "B");
+	assert_true(c.accounts[1].max_connections == 5 && c.accounts[2].max_connections == 5);
+	conf_deinit(&c);
+}
+
 static void order_of_authorization_and_accounts_does_not_matter(void **state)
 {
 	(void)state;
@@ -201,6 +213,7 @@ int main(void)
 		cmocka_unit_test(users_belong_to_accounts),
 		cmocka_unit_test(accounts_have_users_limits_and_storage),
 		cmocka_unit_test(a_list_of_names_makes_accounts),
+		cmocka_unit_test(a_value_that_variables_use_may_be_an_account_too),
 		cmocka_unit_test(order_of_authorization_and_accounts_does_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

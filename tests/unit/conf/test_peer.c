@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The same files before nats-server -t and before us: what one takes the other takes, but for the differences listed with a reason. */
+/* The same files before nats-server -t and before us: what one takes the other takes, but for the differences listed
+ * with a reason. */
 #include <stdlib.h>
 #include <sys/stat.h>
 

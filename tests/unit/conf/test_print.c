@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is made from conf.def and checked in must be current: after a change of a row run the CMake target `generate`. */
+/* What is made from conf.def and checked in must be current: after a change of a row run the CMake target
+ * `generate`. */
 #include "fixture.h"
 
 static void read_checked_in(const char *path, struct buf *out)

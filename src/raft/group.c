@@ -399,10 +399,8 @@ void instance_start(struct group *g)
 	raft_set_install_snapshot_timeout(&g->raft, 2 * o->heartbeat_ms);
 	raft_set_max_catch_up_round_duration(&g->raft, 4 * o->election_ms);
 	g->live = true;
-	/* A sole voter elects itself inside raft_start, and with pre-vote it would lead in the term it found, even in term 0. */
-	raft_set_pre_vote(&g->raft, false);
-	rv = raft_start(&g->raft);
 	raft_set_pre_vote(&g->raft, !o->no_pre_vote);
+	rv = raft_start(&g->raft);
 	if (rv != 0) {
 		group_stop(g, GROUP_BROKEN, "libraft does not start: %s", raft_errmsg(&g->raft));
 		return;

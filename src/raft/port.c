@@ -329,6 +329,19 @@ static void entry_load(struct group *g, const struct entry_head *head, struct sl
 }
 
 /* S9: from the durable state and what follows it in the log. One allocation per entry: a common batch is freed in quadratic time. */
+/* Will the library find nobody but us to vote, after what is in the tail of its log? */
+static bool is_sole_voter(const struct group *g)
+{
+	struct slice in = buf_slice(&g->tail), body, conf = buf_slice(&g->conf);
+	struct entry_head head;
+	struct members m;
+	while (entry_next(&in, &head, &body) == OK)
+		if (head.kind == ENTRY_CHANGE) conf = body;
+	if (members_decode(conf, &m) != OK || members_voters(&m) != 1) return false;
+	const struct raft_member *self = members_find(&m, g->set->options.self);
+	return self && self->role == RAFT_VOTER;
+}
+
 static int port_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
 	raft_index *start, struct raft_entry *entries[], size_t *count)
 {
@@ -338,6 +351,9 @@ static int port_load(struct raft_io *io, raft_term *term, raft_id *vote, struct 
 	size_t n = 0;
 	while (entry_next(&in, &head, &body) == OK) n++;
 	changes_truncate(g, 0);
+	/* A sole voter is made leader inside raft_start without an election: the library would lead in the term it finds, even in 0, and again in
+	 * that of an earlier life. The new term is ours to take. */
+	if (is_sole_voter(g)) vote_write(g, g->term + 1, g->set->options.self);
 	*term = g->term;
 	*vote = g->vote;
 	*start = g->applied + 1;

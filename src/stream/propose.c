@@ -30,16 +30,21 @@ static void answer(struct stream_batch *b, enum err result)
 	}
 }
 
+/* Both maps hold owned items; empty ones with the same seed and key are left. */
+static void forget_all(struct map *m)
+{
+	struct map empty;
+	void *item;
+	map_init(&empty, m->seed, m->key_of);
+	for (size_t i = 0; (item = map_next(m, &i)) != NULL;) mem_free(item);
+	map_deinit(m);
+	*m = empty;
+}
+
 static void forget_ahead(struct stream *s)
 {
-	struct ahead_subject *a;
-	for (size_t i = 0; (a = map_next(&s->ahead_subjects, &i)) != NULL;) mem_free(a);
-	map_deinit(&s->ahead_subjects);
-	map_init(&s->ahead_subjects, s->ahead_subjects.seed, s->ahead_subjects.key_of);
-	struct ahead_id *d;
-	for (size_t i = 0; (d = map_next(&s->ahead_ids, &i)) != NULL;) mem_free(d);
-	map_deinit(&s->ahead_ids);
-	map_init(&s->ahead_ids, s->ahead_ids.seed, s->ahead_ids.key_of);
+	forget_all(&s->ahead_subjects);
+	forget_all(&s->ahead_ids);
 	buf_clear(&s->ahead_last_id);
 }
 

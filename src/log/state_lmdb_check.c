@@ -387,6 +387,9 @@ static void child_run(const char *path, int to)
 	struct state_head head = { 0 };
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) _exit(1);
+	/* S5: what is believed must be on the device, not in a cache that a crash left behind. */
+	if (fdatasync(fd) != 0) _exit(1);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	state_walk_file(fd, &walked);
 	if (walked.result == OK && walked.is_other_meta_bad) walked.result = meta_repair(fd, &walked);
 	(void)close(fd);

@@ -339,11 +339,8 @@ void mem_disk_damage(struct mem_disk *d, uint64_t group, uint64_t from, uint64_t
 	if (!m) return;
 	m->in_doubt = true;
 	if (vote) m->vote = 0, m->term = m->term > 1 ? m->term - 1 : 0;
-	if (to >= image_last(m)) {
-		image_cut(m, from);
-		return;
-	}
-	for (uint64_t i = from; i <= to; i++)
+	if (to >= image_last(m)) image_cut(m, u64_max(from, m->state_index + 1)); /* the tail */
+	for (uint64_t i = from; i <= u64_min(to, image_last(m)); i++)
 		if (image_at(m, i)) cell_unref(m->cells[i - m->first]), m->cells[i - m->first] = NULL;
 }
 

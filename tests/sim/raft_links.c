@@ -6,7 +6,7 @@
 
 enum { HELLO_BYTES = 16, LANE_BYTES_MAX = 8 << 20, RETRY_MS = 100 };
 
-struct sim_conn {
+struct link_conn {
 	struct list link;
 	struct sim_links *links;
 	struct sim_link *peer; /* NULL before hello of an accepted one */
@@ -17,7 +17,7 @@ struct sim_conn {
 
 static void link_connect(struct sim_link *k);
 
-static void conn_close(struct sim_conn *c)
+static void conn_close(struct link_conn *c)
 {
 	struct sim_link *k = c->peer;
 	if (c->ended) return;
@@ -34,7 +34,7 @@ static void conn_close(struct sim_conn *c)
 	io_stream_close(c->stream);
 }
 
-static void conn_flush(struct sim_conn *c)
+static void conn_flush(struct link_conn *c)
 {
 	struct sim_link *k = c->peer;
 	if (c->ended || c->pending || !c->connected || !k) return;
@@ -60,7 +60,7 @@ static void links_turn_end(struct io_turn_hook *h)
 {
 	struct sim_links *l = CONTAINER_OF(h, struct sim_links, hook);
 	for (unsigned i = 0; i < l->count; i++) {
-		struct sim_conn *c = l->link[i].conn;
+		struct link_conn *c = l->link[i].conn;
 		if (!c || !l->link[i].peer) continue;
 		for (size_t before = SIZE_MAX;
 			!c->ended && !c->pending && l->link[i].waiting[0].n + l->link[i].waiting[1].n != before;) {
@@ -70,7 +70,7 @@ static void links_turn_end(struct io_turn_hook *h)
 	}
 }
 
-static void hello_send(struct sim_conn *c)
+static void hello_send(struct link_conn *c)
 {
 	uint8_t hello[HELLO_BYTES];
 	le64_put(hello, c->links->self);
@@ -85,7 +85,7 @@ static void hello_send(struct sim_conn *c)
 	}
 }
 
-static void hello_heard(struct sim_conn *c, uint64_t peer, uint64_t index)
+static void hello_heard(struct link_conn *c, uint64_t peer, uint64_t index)
 {
 	struct sim_links *l = c->links;
 	ASSERT(index < l->count && index != l->index);
@@ -104,7 +104,7 @@ static void hello_heard(struct sim_conn *c, uint64_t peer, uint64_t index)
 
 static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 {
-	struct sim_conn *c = owner;
+	struct link_conn *c = owner;
 	size_t at = 0;
 	if (c->peer) c->peer->heard_ns = io_now_ns(c->links->io);
 	buf_append(&c->in, p, n);
@@ -129,13 +129,13 @@ static void conn_on_end(void *owner, enum err why)
 
 static void conn_on_drain(void *owner)
 {
-	struct sim_conn *c = owner;
+	struct link_conn *c = owner;
 	c->pending = false;
 	buf_clear(&c->sending);
 	conn_flush(c);
 }
 
-static void conn_free(struct sim_conn *c)
+static void conn_free(struct link_conn *c)
 {
 	list_remove(&c->link);
 	buf_deinit(&c->in);
@@ -147,7 +147,7 @@ static void conn_on_close(void *owner) { conn_free(owner); }
 
 static void conn_on_connect(void *owner, enum err e)
 {
-	struct sim_conn *c = owner;
+	struct link_conn *c = owner;
 	if (e != OK) {
 		conn_close(c);
 		return;
@@ -164,9 +164,9 @@ static const struct io_stream_ops conn_ops = {
 	.on_close = conn_on_close,
 };
 
-static struct sim_conn *conn_new(struct sim_links *l)
+static struct link_conn *conn_new(struct sim_links *l)
 {
-	struct sim_conn *c = NEW(struct sim_conn);
+	struct link_conn *c = NEW(struct link_conn);
 	c->links = l;
 	list_push_back(&l->conns, &c->link);
 	return c;
@@ -175,11 +175,12 @@ static struct sim_conn *conn_new(struct sim_links *l)
 static void link_connect(struct sim_link *k)
 {
 	char host[32];
-	struct sim_conn *c = conn_new(k->links);
+	struct link_conn *c = conn_new(k->links);
 	(void)snprintf(host, sizeof host, "10.0.0.%u", k->index + 1);
 	c->peer = k;
 	if (io_connect(k->links->io, host, RAFT_LINKS_PORT, &conn_ops, c, &c->stream) != OK) UNREACHABLE();
 	k->conn = c;
+	k->heard_ns = io_now_ns(k->links->io);
 }
 
 static void link_retry(struct io_timer *t)
@@ -193,10 +194,10 @@ static void links_ping(struct io_timer *t)
 	struct sim_links *l = CONTAINER_OF(t, struct sim_links, ping);
 	for (unsigned i = 0; i < l->count; i++) {
 		struct sim_link *k = &l->link[i];
-		if (!k->conn || !k->peer) continue;
+		if (!k->conn) continue;
 		if (io_now_ns(l->io) - k->heard_ns > SECONDS(3))
 			conn_close(k->conn);
-		else if (k->waiting[RAFT_LANE_FRAMES].n == 0)
+		else if (k->peer && k->waiting[RAFT_LANE_FRAMES].n == 0)
 			buf_append_le32(&k->waiting[RAFT_LANE_FRAMES], 0);
 	}
 	io_timer_start(l->io, t, MILLIS(700));
@@ -204,7 +205,7 @@ static void links_ping(struct io_timer *t)
 
 static void links_on_accept(void *owner, struct io_stream *s)
 {
-	struct sim_conn *c = conn_new(owner);
+	struct link_conn *c = conn_new(owner);
 	c->stream = s;
 	io_stream_own(s, &conn_ops, c);
 	io_stream_read_start(s);
@@ -238,7 +239,7 @@ enum err sim_links_start(struct sim_links *l, struct io *io, uint64_t self, unsi
 
 void sim_links_teardown(struct sim_links *l)
 {
-	while (!list_is_empty(&l->conns)) conn_free(CONTAINER_OF(l->conns.next, struct sim_conn, link));
+	while (!list_is_empty(&l->conns)) conn_free(CONTAINER_OF(l->conns.next, struct link_conn, link));
 	for (unsigned i = 0; i < l->count; i++) {
 		buf_deinit(&l->link[i].waiting[0]);
 		buf_deinit(&l->link[i].waiting[1]);

@@ -66,6 +66,17 @@ static unsigned machine_of(const struct raft_world *w, uint64_t id)
 	return CHAIN_NODES_MAX;
 }
 
+static bool is_removed(struct raft_world *w, const struct raft_machine *m, unsigned g)
+{
+	struct raft_node *n = leader_of(w, g);
+	struct group_status s;
+	if (!n) return false;
+	group_status(n->chain[g].group, &s);
+	for (unsigned i = 0; i < s.member_count; i++)
+		if (s.member[i].id == m->raft_id) return false;
+	return true;
+}
+
 /* In doubt anywhere, or not up: not whole. */
 static bool is_whole(const struct raft_machine *m)
 {
@@ -73,7 +84,7 @@ static bool is_whole(const struct raft_machine *m)
 	struct raft_node *n = raft_node_of(m);
 	for (unsigned g = 0; g < m->world->group_count; g++) {
 		struct group_status s;
-		if (!n->chain[g].group) continue;
+		if (!n->chain[g].group || is_removed(m->world, m, g)) continue;
 		group_status(n->chain[g].group, &s);
 		if (s.in_doubt || s.state != GROUP_RUNNING || s.installing) return false;
 	}

@@ -127,10 +127,11 @@ static int read_more(struct link *l, uint64_t until_ns)
 	}
 	for (;;) {
 		uint64_t now = clock_ns();
-		if (until_ns <= now) return 0;
 		struct pollfd p = { .fd = l->fd, .events = POLLIN };
-		int rv = poll(&p, 1, (int)u64_min((until_ns - now + NS_PER_MS - 1) / NS_PER_MS, 1000 * 3600));
+		uint64_t wait_ms = until_ns > now ? (until_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+		int rv = poll(&p, 1, (int)u64_min(wait_ms, 1000 * 3600));
 		if (rv < 0 && errno != EINTR) return -1;
+		if (rv <= 0 && until_ns <= clock_ns()) return 0;
 		if (rv <= 0) continue;
 		ssize_t n = recv(l->fd, buf_reserve(&l->in, READ_BYTES), READ_BYTES, 0);
 		if (n < 0 && errno == EINTR) continue;

@@ -36,10 +36,17 @@ void settle_bury(struct log *l, uint64_t id, uint64_t generation, uint64_t after
 void settle_bury_segment(struct log *l, const struct log_group *g, const struct segment_info *s, uint64_t round)
 {
 	struct grave *v = grave_new(l, g->id, g->generation);
-	v->is_segment = true;
+	v->kind = GRAVE_SEGMENT;
 	v->segment = *s;
 	v->after_round = round;
 	diag_count(l->diag, COUNTER_log_segments_dropped);
+}
+
+void settle_bury_state(struct log *l, const struct log_group *g, uint64_t round)
+{
+	struct grave *v = grave_new(l, g->id, g->generation);
+	v->kind = GRAVE_STATE;
+	v->after_round = round;
 }
 
 static void grave_free(struct grave *v)
@@ -53,6 +60,16 @@ void settle_forget_graves(struct log *l)
 	LIST_EACH_SAFE (node, &l->settle.graves) grave_free(CONTAINER_OF(node, struct grave, link));
 }
 
+static enum err grave_unlink(struct io *io, const struct grave *v, const struct segment_place *place)
+{
+	if (v->kind == GRAVE_SEGMENT) return segment_unlink(io, place, &v->segment);
+	if (v->kind == GRAVE_FILES) return segment_dir_remove(io, place);
+	struct buf path = { 0 };
+	enum err e = io_path_unlink(io, install_state_path(place, &path));
+	buf_deinit(&path);
+	return e == ERR_NOT_FOUND ? OK : e;
+}
+
 static void grave_run(struct io_job *job)
 {
 	struct grave_job *w = CONTAINER_OF(job, struct grave_job, job);
@@ -61,8 +78,7 @@ static void grave_run(struct io_job *job)
 		struct segment_place place = {
 			.dir = w->dir, .group = v->group, .generation = v->generation, .store = w->store
 		};
-		w->result = v->is_segment ? segment_unlink(job->io, &place, &v->segment)
-					  : segment_dir_remove(job->io, &place);
+		w->result = grave_unlink(job->io, v, &place);
 	}
 }
 
@@ -88,7 +104,7 @@ static void grave_done(struct io_job *job)
 static bool grave_is_ripe(const struct log *l, const struct grave *v)
 {
 	if (!v->needs_unlink || v->is_busy) return false;
-	if (v->is_segment) return l->settle.recorded.round > v->after_round && l->settle.is_recorded_durable;
+	if (v->kind != GRAVE_FILES) return l->settle.recorded.round > v->after_round && l->settle.is_recorded_durable;
 	return l->journal.durable_number >= v->after_block;
 }
 

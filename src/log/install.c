@@ -32,7 +32,7 @@ struct log_install {
 	struct buf conf; /* owned */
 };
 
-static const char *state_path(const struct segment_place *p, struct buf *path)
+const char *install_state_path(const struct segment_place *p, struct buf *path)
 {
 	(void)segment_dir_path(p, path);
 	buf_append_str(path, "/state");
@@ -46,7 +46,7 @@ enum err install_read_state(
 	struct buf path = { 0 };
 	struct io_file *f = NULL;
 	size_t got = 0;
-	enum err e = io_file_open(io, state_path(place, &path), IO_OPEN_READ, &f);
+	enum err e = io_file_open(io, install_state_path(place, &path), IO_OPEN_READ, &f);
 	if (e == OK) e = io_file_read(f, 0, buf_reserve(out, bytes), bytes, &got);
 	if (e == OK && (got != bytes || crc32c(0, out->p + out->n, bytes) != crc)) e = ERR_CORRUPT;
 	if (e == OK) out->n += bytes;
@@ -98,7 +98,7 @@ static void state_run(struct io_job *job)
 	i->result = e == ERR_EOF ? install_make(i, job->io) : ERR_CORRUPT;
 	if (i->result == OK && !i->state) {
 		struct buf path = { 0 };
-		i->result = io_file_open(job->io, state_path(&i->place, &path),
+		i->result = io_file_open(job->io, install_state_path(&i->place, &path),
 			IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_TRUNCATE, &i->state);
 		buf_deinit(&path);
 	}

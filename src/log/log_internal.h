@@ -237,7 +237,6 @@ struct log_group {
 	uint64_t installed_state_bytes; /* of the file `state` that came with it */
 	uint32_t installed_state_crc;
 	bool is_known;       /* while starting: the journal names it */
-	bool is_unclean;     /* its directory may hold what nobody names any more: cleaned by its next round */
 	uint32_t rewrite_at; /* position of the segment that is looked at next */
 	uint32_t epoch;      /* raised when what a read was planned on is no longer so: settle, install, truncate */
 };
@@ -401,7 +400,11 @@ void settle_meta(const struct log_group *g, struct group_meta *out);
 void settle_bury(struct log *l, uint64_t id, uint64_t generation, uint64_t after_block);
 /* A segment that the meta of this round names no more goes when the round after it is recorded (S13). */
 void settle_bury_segment(struct log *l, const struct log_group *g, const struct segment_info *s, uint64_t round);
+/* The file `state` of an install, which this round has moved into the state store. */
+void settle_bury_state(struct log *l, const struct log_group *g, uint64_t round);
 void settle_forget_graves(struct log *l);
+/* While starting: what lies in DIR/groups and is named by nothing is buried (stray.c). */
+must_check enum err stray_bury(struct log *l);
 void grave_step(struct log *l);
 void grave_deinit(struct log *l);
 struct grave {
@@ -409,7 +412,8 @@ struct grave {
 	uint64_t group, generation;
 	uint64_t after_block, after_round;
 	uint64_t dropped_in; /* the round that drops the group from the state store */
-	bool needs_drop, needs_unlink, is_segment, is_busy;
+	bool needs_drop, needs_unlink, is_busy;
+	enum grave_kind { GRAVE_FILES, GRAVE_SEGMENT, GRAVE_STATE } kind;
 	struct segment_info segment;
 };
 
@@ -523,6 +527,8 @@ must_check enum err recover(struct log *l, char *why, size_t why_bytes);
 
 /* ---- reading, installing ---- */
 
+/* "DIR/groups/<id>/<generation>/state". */
+const char *install_state_path(const struct segment_place *p, struct buf *path);
 /* Reads the file `state` that came with an install, one encoded state_batch. ERR_CORRUPT when it is not what INSTALL says. Blocking. */
 must_check enum err install_read_state(
 	struct io *io, const struct segment_place *place, uint64_t bytes, uint32_t crc, struct buf *out);

@@ -6,7 +6,6 @@
  *
  * Nothing that grows with what is stored is read but the names of the segments. Blocking. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "replay.h"
 
@@ -305,7 +304,7 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 	bool is_good = id > 0 && group_meta_decode(meta, &m) == OK;
 	if (is_good) {
 		struct log_group *g = group_new(s->log, id);
-		g->is_stored = g->is_unclean = true;
+		g->is_stored = true;
 		g->generation = m.generation;
 		g->state_index = m.state_index;
 		g->state_term = m.state_term;
@@ -476,55 +475,11 @@ static enum err start_groups(struct start *s)
 
 /* ---- directories that nobody names ---- */
 
-struct stray {
-	struct log *log;
-	uint64_t group;
-};
-
-static bool hex_parse(const char *name, size_t digits, uint64_t *out)
-{
-	if (strlen(name) != digits || strspn(name, "0123456789abcdef") != digits) return false;
-	*out = strtoull(name, NULL, 16);
-	return true;
-}
-
-static void stray_generation(void *arg, const char *name, bool is_dir)
-{
-	struct stray *t = arg;
-	uint64_t generation;
-	struct log_group *g = log_group_find(t->log, t->group);
-	if (!is_dir || !hex_parse(name, 8, &generation) || generation == g->generation) return;
-	g->generation_tried = u64_max(g->generation_tried, generation);
-	settle_bury(t->log, t->group, generation, 0);
-}
-
-static void stray_group(void *arg, const char *name, bool is_dir)
-{
-	struct buf *ids = arg;
-	uint64_t id;
-	if (is_dir && hex_parse(name, 16, &id) && id) buf_append_le64(ids, id);
-}
-
+/* After a loss that touches all groups nothing is unlinked: somebody may want to look. */
 static enum err start_strays(struct start *s)
 {
-	struct log *l = s->log;
-	struct buf ids = { 0 }, path = { 0 };
-	/* After a loss that touches all groups nothing is unlinked: somebody may want to look. */
-	bool is_sure = !s->replay.all_are_doubted && !s->state_is_lost;
-	enum err e = io_dir_list(s->io, start_path(s, "groups"), stray_group, &ids);
-	for (size_t at = 0; e == OK && is_sure && at < ids.n; at += 8) {
-		struct stray t = { l, le64_get(ids.p + at) };
-		if (!log_group_find(l, t.group)) {
-			settle_bury(l, t.group, 0, 0);
-			continue;
-		}
-		struct segment_place place = { .dir = s->dir, .group = t.group };
-		e = ok_if(io_dir_list(s->io, segment_dir_path(&place, &path), stray_generation, &t), ERR_NOT_FOUND);
-	}
-	if (!is_sure)
-		for (uint32_t i = 0; i < l->groups_count; i++) l->groups[i]->is_unclean = false;
-	buf_deinit(&ids);
-	buf_deinit(&path);
+	if (s->replay.all_are_doubted || s->state_is_lost) return OK;
+	enum err e = stray_bury(s->log);
 	return refuse(s, e, "the directory of groups cannot be read: %s", err_text(e));
 }
 
@@ -656,6 +611,7 @@ static enum err move_commit(struct start *s, struct move *m)
 	};
 	for (unsigned i = 0; i < m->count; i++) {
 		m->groups[i]->is_installed = false;
+		settle_bury_state(l, m->groups[i], head.round);
 		m->groups[i]->is_stored = true;
 		if (m->groups[i]->doubt && !(m->groups[i]->doubt & DOUBT_RECORDED)) group_record_doubt(m->groups[i]);
 	}

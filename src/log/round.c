@@ -59,11 +59,6 @@ static enum err group_settle(struct round *r, struct round_group *rg)
 	struct io *io = r->job.io;
 	enum err e = OK;
 	if (rg->needs_dir && rg->copies.count) e = segment_dir_make(io, &rg->place);
-	if (e == OK && rg->is_unclean && rg->meta.segments.count) {
-		/* What a crash left over: files of rounds that failed, of segments that were dropped. */
-		const struct segment_list *named[] = { &rg->meta.segments, &rg->dropped };
-		e = segment_dir_clean(io, &rg->place, named, COUNT_OF(named));
-	}
 	if (e == OK && rg->is_installed)
 		e = install_read_state(io, &rg->place, rg->state_bytes, rg->state_crc, &rg->state);
 	if (e == OK && rg->rewrite) e = rewrite_apply(io, rg->rewrite, &rg->meta.segments);

@@ -14,7 +14,7 @@ struct round_group {
 	struct fetch_items copies; /* of entries that settle, in order of index */
 	struct fetch_items floats; /* not applied: they move to the head of the journal (S12) */
 	uint64_t hole_to;          /* entries below it were left out */
-	bool is_installed, needs_dir, is_unclean;
+	bool is_installed, needs_dir;
 	uint64_t state_bytes; /* S19: of the file that came with an install */
 	uint32_t state_crc;
 	struct state_batch batch;     /* owned: the capture */

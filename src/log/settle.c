@@ -198,7 +198,6 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 	uint64_t first = rg->meta.segments.count ? rg->meta.segments.rows[0].first_index : settle_to + 1;
 	runs_trim(&rg->meta.runs, first ? first - 1 : 0);
 	rg->needs_dir = rg->meta.segments.count == 0;
-	rg->is_unclean = g->is_unclean;
 	if (g->is_installed) {
 		rg->is_installed = true;
 		rg->state_bytes = g->installed_state_bytes;
@@ -445,7 +444,6 @@ static void group_settled(struct round *r, struct round_group *rg)
 		diag_count(l->diag, COUNTER_log_segments_rewritten);
 	}
 	if (rg->rewrite && rg->rewrite->bad.from) group_damaged(g, rg->rewrite->bad, "damaged in a segment");
-	g->is_unclean = false;
 	g->epoch++;
 	diag_add(l->diag, COUNTER_log_entries_settled, rg->settled_count);
 	if (rg->bad.from) group_damaged(g, rg->bad, "damaged in the journal");
@@ -501,7 +499,10 @@ static void round_record(struct log *l, struct round *r)
 		if (rg->g && rg->g->generation != rg->place.generation) rg->g = NULL;
 		if (!rg->g) continue;
 		group_settled(r, rg);
-		if (rg->is_installed) rg->g->is_installed = false;
+		if (rg->is_installed) {
+			rg->g->is_installed = false;
+			settle_bury_state(l, rg->g, r->number);
+		}
 		group_move(r, rg);
 	}
 	if (l->is_dead) return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fibers: a job's straight-line code gets a stack of its own, so that a blocking file call can let virtual time pass. Stacks are
- * recycled, because a run starts a fiber for every job. AddressSanitizer is told of every switch. */
+ * recycled, because a run starts a fiber for every job. The sanitizers are told of every switch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -8,18 +8,13 @@
 
 #include "sim/sim_impl.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FIBER_ASAN 1
-#endif
-#endif
-#ifndef FIBER_ASAN
-#define FIBER_ASAN 0
+#if defined(__has_feature)
+#define FIBER_HAS(feature) __has_feature(feature)
+#else
+#define FIBER_HAS(feature) 0
 #endif
 
-#if FIBER_ASAN
+#if defined(__SANITIZE_ADDRESS__) || FIBER_HAS(address_sanitizer)
 #include <sanitizer/common_interface_defs.h>
 #else
 static void __sanitizer_start_switch_fiber(void **fake_stack, const void *bottom, size_t bytes)
@@ -33,6 +28,23 @@ static void __sanitizer_finish_switch_fiber(void *fake_stack, const void **botto
 	(void)fake_stack;
 	(void)bottom;
 	(void)bytes;
+}
+#endif
+
+#if defined(__SANITIZE_THREAD__) || FIBER_HAS(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+#else
+static void *__tsan_get_current_fiber(void) { return NULL; }
+static void *__tsan_create_fiber(unsigned flags)
+{
+	(void)flags;
+	return NULL;
+}
+static void __tsan_destroy_fiber(void *fiber) { (void)fiber; }
+static void __tsan_switch_to_fiber(void *fiber, unsigned flags)
+{
+	(void)fiber;
+	(void)flags;
 }
 #endif
 
@@ -70,6 +82,7 @@ static void fiber_main(unsigned high, unsigned low)
 	f->is_finished = true;
 	/* NULL: this stack's shadow is not kept, nobody comes back. */
 	__sanitizer_start_switch_fiber(NULL, f->s->scheduler_stack, f->s->scheduler_stack_bytes);
+	__tsan_switch_to_fiber(f->s->scheduler_tsan, 0);
 	(void)setcontext(&f->s->scheduler);
 	UNREACHABLE();
 }
@@ -78,6 +91,7 @@ static void fiber_prepare(struct sim_fiber *f)
 {
 	f->stack = stack_get(f->s);
 	f->is_started = true;
+	f->tsan = __tsan_create_fiber(0);
 	ASSERT(getcontext(&f->context) == 0);
 	f->context.uc_stack.ss_sp = f->stack->memory + GUARD_BYTES;
 	f->context.uc_stack.ss_size = SIM_FIBER_STACK_BYTES;
@@ -97,10 +111,13 @@ void sim_fiber_enter(struct sim_fiber *f)
 	if (!f->is_started) fiber_prepare(f);
 	s->fiber_current = f;
 	__sanitizer_start_switch_fiber(&s->scheduler_fake_stack, f->stack->memory + GUARD_BYTES, SIM_FIBER_STACK_BYTES);
+	s->scheduler_tsan = __tsan_get_current_fiber();
+	__tsan_switch_to_fiber(f->tsan, 0);
 	ASSERT(swapcontext(&s->scheduler, &f->context) == 0);
 	__sanitizer_finish_switch_fiber(s->scheduler_fake_stack, NULL, NULL);
 	s->fiber_current = NULL;
 	if (!f->is_finished) return;
+	__tsan_destroy_fiber(f->tsan);
 	list_push_back(&s->stacks_free, &f->stack->link);
 	f->stack = NULL;
 }
@@ -110,6 +127,7 @@ void sim_fiber_leave(struct sim_fiber *f)
 	struct sim *s = f->s;
 	ASSERT(s->fiber_current == f);
 	__sanitizer_start_switch_fiber(&f->fake_stack, s->scheduler_stack, s->scheduler_stack_bytes);
+	__tsan_switch_to_fiber(s->scheduler_tsan, 0);
 	ASSERT(swapcontext(&f->context, &s->scheduler) == 0);
 	__sanitizer_finish_switch_fiber(f->fake_stack, &s->scheduler_stack, &s->scheduler_stack_bytes);
 }

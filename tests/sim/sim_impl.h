@@ -60,6 +60,7 @@ struct sim {
 	struct sim_fiber *fiber_current; /* NULL: the scheduler's stack */
 	struct list stacks_free;         /* of struct sim_stack.link */
 	void *scheduler_fake_stack;      /* AddressSanitizer's */
+	void *scheduler_tsan;            /* ThreadSanitizer's */
 	const void *scheduler_stack;
 	size_t scheduler_stack_bytes;
 	ucontext_t scheduler;
@@ -90,6 +91,7 @@ struct sim_fiber {
 	struct sim_event wake;
 	struct sim_stack *stack; /* owned while started and not finished */
 	void *fake_stack;        /* AddressSanitizer's */
+	void *tsan;              /* ThreadSanitizer's */
 	ucontext_t context;
 	bool is_started, is_finished;
 	/* a job's */

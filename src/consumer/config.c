@@ -186,9 +186,16 @@ static bool parse_field(struct consumer_config *c, const struct field *f, json_t
 	UNREACHABLE();
 }
 
+/* Go clients send their zero time for a field that nobody set. */
+static bool is_zero_time(const json_t *v)
+{
+	return json_is_string(v) && !strcmp(json_string_value(v), "0001-01-01T00:00:00Z");
+}
+
 static bool is_set(const json_t *v)
 {
-	return v && !json_is_null(v) && !json_is_false(v) && !(json_is_integer(v) && json_integer_value(v) == 0) &&
+	return v && !json_is_null(v) && !json_is_false(v) && !is_zero_time(v) &&
+	       !(json_is_integer(v) && json_integer_value(v) == 0) &&
 	       !(json_is_string(v) && json_string_length(v) == 0) && !(json_is_array(v) && json_array_size(v) == 0);
 }
 

@@ -11,7 +11,7 @@ struct backfill {
 	struct follower *follower; /* NULL: stopped while the read is under way */
 	uint64_t next;             /* index of the next entry to send */
 	uint64_t probed;           /* prev of the probe */
-	uint64_t heard_ms;
+	uint64_t heard_ms, answered_ms;
 	unsigned on_the_way; /* chunks not yet acknowledged */
 	bool probing, reading;
 };
@@ -29,6 +29,7 @@ void backfill_stop(struct follower *f)
 	if (!b) return;
 	f->backfill = NULL;
 	b->follower = NULL;
+	pin_update(b->async.g);
 	if (b->reading) return; /* freed by read_done */
 	async_remove(&b->async);
 	backfill_destroy(&b->async);
@@ -124,9 +125,10 @@ void catchup_start(struct group *g, struct follower *f)
 	b->follower = f;
 	b->next = from;
 	b->probing = true;
-	b->heard_ms = set_now_ms(g->set);
+	b->heard_ms = b->answered_ms = set_now_ms(g->set);
 	f->backfill = b;
 	async_add(g, &b->async, backfill_destroy);
+	pin_update(g);
 	diag_count(g->set->diag, COUNTER_raft_backfills);
 	pump(g, b);
 }
@@ -137,9 +139,10 @@ void backfill_acked(struct follower *f, uint64_t last)
 	if (!b) return;
 	struct group *g = b->async.g;
 	b->probing = false;
-	b->heard_ms = set_now_ms(g->set);
+	b->heard_ms = b->answered_ms = set_now_ms(g->set);
 	if (b->on_the_way) b->on_the_way--;
 	if (b->next <= last) b->next = last + 1;
+	pin_update(g);
 	pump(g, b);
 }
 
@@ -151,7 +154,7 @@ void backfill_rejected(struct follower *f, uint64_t rejected)
 	struct group *g = b->async.g;
 	if (!b->probing && rejected > b->next) return; /* a heartbeat of the library */
 	uint64_t from = u64_max(u64_min(rejected, f->hint + 1), f->match + 1);
-	b->heard_ms = set_now_ms(g->set);
+	b->heard_ms = b->answered_ms = set_now_ms(g->set);
 	b->on_the_way = 0;
 	b->probing = true;
 	b->next = from;
@@ -167,8 +170,13 @@ void backfill_rejected(struct follower *f, uint64_t rejected)
 void backfill_tick(struct group *g, struct follower *f)
 {
 	struct backfill *b = f->backfill;
-	if (!b || b->reading || set_now_ms(g->set) - b->heard_ms < 3 * (uint64_t)g->set->options.heartbeat_ms) return;
-	b->heard_ms = set_now_ms(g->set);
+	uint64_t now = set_now_ms(g->set);
+	if (!b || b->reading || now - b->heard_ms < 3 * (uint64_t)g->set->options.heartbeat_ms) return;
+	if (now - b->answered_ms > 4 * (uint64_t)g->set->options.election_ms) {
+		backfill_stop(f); /* the library begins again when it hears of it; nothing is kept for the dead */
+		return;
+	}
+	b->heard_ms = now;
 	b->probing = true;
 	b->on_the_way = 0;
 	b->next = f->match + 1 > b->next ? f->match + 1 : u64_max(f->match + 1, u64_min(b->next, f->hint + 1));

@@ -110,6 +110,7 @@ struct group {
 	raft_io_tick_cb tick;
 	raft_io_recv_cb recv;
 	const struct raft_message *receiving; /* during recv */
+	bool grants;                          /* G14: the answer to the pre-vote being received */
 	struct sent *sent;                    /* owned; to be completed */
 	unsigned sent_count, sent_cap;
 	struct raft_io_snapshot_put *put; /* to be completed */
@@ -233,6 +234,7 @@ void port_sends_complete(struct group *g, int status);
 void port_snapshots_complete(struct group *g);
 struct write *write_new(struct group *g, enum write_kind kind);
 void held_free(struct group *g);
+void port_vote_grant(struct group *g, uint64_t to); /* in the current term; the caller has checked everything */
 const struct raft_entry *port_entry(const struct group *g, uint64_t index); /* NULL: not in the library's memory */
 void changes_truncate(struct group *g, uint64_t from);
 
@@ -260,6 +262,8 @@ void refill_start(struct group *g, struct follower *f);
 void refill_answer(struct follower *f, const struct frame_install_answer *a);
 void refill_tick(struct group *g, struct follower *f);
 void refill_stop(struct follower *f);
+/* Which entries must stay for followers that are being served. */
+void pin_update(struct group *g);
 void install_frame(struct group *g, const struct frame *f);
 void install_stop(struct group *g);
 void install_tick(struct group *g);

@@ -293,6 +293,18 @@ void guard_release(struct group *g)
 
 /* ---- votes ---- */
 
+/* G14: the library grants no vote while its own configuration does not name it a voter. But a voter learns of its role by an entry that
+ * may reach it last, and the group may need its vote to be led at all: who votes is the candidate's affair (raft 4.1). */
+static bool votes_unlisted(const struct group *g, const struct frame_vote *v, uint64_t from, bool disrupt)
+{
+	const struct raft_server *self = group_server(g, g->set->options.self);
+	if ((self && self->role == RAFT_VOTER) || is_off(g, FAULT_bug_g14_unlisted_vote)) return false;
+	if (g->raft.state != RAFT_FOLLOWER || (group_leader(g) && !disrupt)) return false;
+	if (v->term < g->raft.current_term || (!v->pre_vote && g->vote != 0 && g->vote != from)) return false;
+	uint64_t last_term = group_term_at(g, g->last);
+	return v->last_term > last_term || (v->last_term == last_term && v->last_index >= g->last);
+}
+
 static void on_vote(struct group *g, struct frame *f)
 {
 	const struct frame_vote *v = &f->vote;
@@ -304,16 +316,22 @@ static void on_vote(struct group *g, struct frame *f)
 	char address[MEMBER_ADDRESS_BYTES];
 	struct raft_message m = message_of(f, RAFT_IO_REQUEST_VOTE, address);
 	uint64_t leader = group_leader(g);
+	/* The library remembers a leader until it hears otherwise; we know that its link is down. */
+	bool disrupt = v->disrupt || (leader && set_peer_is_down(g->set, leader));
 	m.request_vote = (struct raft_request_vote) {
 		.term = v->term,
 		.candidate_id = f->from,
 		.last_log_index = v->last_index,
 		.last_log_term = v->last_term,
-		/* The library remembers a leader until it hears otherwise; we know that its link is down. */
-		.disrupt_leader = v->disrupt || (leader && set_peer_is_down(g->set, leader)),
+		.disrupt_leader = disrupt,
 		.pre_vote = v->pre_vote,
 	};
+	g->grants = v->pre_vote && votes_unlisted(g, v, f->from, disrupt);
 	guard_deliver(g, &m);
+	g->grants = false;
+	/* The refusal has gone out; a vote follows it. */
+	bool is_vote = !v->pre_vote && g->live && v->term == g->raft.current_term;
+	if (is_vote && votes_unlisted(g, v, f->from, disrupt)) port_vote_grant(g, f->from);
 }
 
 static void on_vote_result(struct group *g, struct frame *f)

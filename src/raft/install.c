@@ -230,10 +230,21 @@ static void committed(struct log_install_req *req)
 	io_job_submit(g->set->io, IO_LANE_SETTLE, &i->job);
 }
 
+/* What is here already is not replaced: the entry at that index, of that term, and everything up to it. */
+static bool has_it(const struct group *g, uint64_t index, uint64_t term)
+{
+	if (g->refill_needed) return false;
+	return index <= g->applied || group_term_at(g, index) == term;
+}
+
 static void commit(struct install *i)
 {
 	struct group *g = i->async.g;
 	struct log_install *log = i->log;
+	if (has_it(g, i->index, i->index_term)) {
+		refuse(i, "entries were faster"); /* it has acknowledged more than the install holds */
+		return;
+	}
 	i->state = INSTALL_COMMITTING;
 	i->busy = true;
 	i->req = (struct log_install_req) { .done = committed };
@@ -253,13 +264,6 @@ static bool is_current(struct group *g, const struct frame *f)
 	       group_leader(g) == f->from;
 }
 
-/* What is here already is not replaced: the entry at that index, of that term, and everything up to it. */
-static bool has_it(const struct group *g, const struct frame_install_begin *b)
-{
-	if (g->refill_needed) return false;
-	return b->index <= g->applied || group_term_at(g, b->index) == b->index_term;
-}
-
 static void on_begin(struct group *g, const struct frame *f)
 {
 	const struct frame_install_begin *b = &f->install_begin;
@@ -272,7 +276,7 @@ static void on_begin(struct group *g, const struct frame *f)
 		return;
 	}
 	if (!is_current(g, f)) return;
-	if (has_it(g, b)) {
+	if (has_it(g, b->index, b->index_term)) {
 		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, g->last);
 		return;
 	}

@@ -228,7 +228,8 @@ static void spare_step(struct group *g)
 		const struct raft_server *s = &g->raft.configuration.servers[i];
 		if (s->role != RAFT_SPARE) continue;
 		library_begin(g);
-		if (raft_assign(&g->raft, &g->library_change, s->id, RAFT_STANDBY, on_change) != 0) g->library_changes = false;
+		if (raft_assign(&g->raft, &g->library_change, s->id, RAFT_STANDBY, on_change) != 0)
+			g->library_changes = false;
 		group_after(g);
 		return;
 	}

@@ -500,12 +500,23 @@ static bool vote_send(struct group *g, uint64_t to, const struct raft_request_vo
 static bool vote_result_send(struct group *g, uint64_t to, const struct raft_request_vote_result *v)
 {
 	/* G13: the library answers a pre-vote with the asker's own term. Who asks for a term that is over would ask for ever. */
-	bool is_over = v->pre_vote == raft_tribool_true && !v->vote_granted && !is_off(g, FAULT_bug_g13_pre_vote_term);
+	bool is_granted = v->vote_granted || g->grants;
+	bool is_over = v->pre_vote == raft_tribool_true && !is_granted && !is_off(g, FAULT_bug_g13_pre_vote_term);
 	struct frame_out *f = group_frame(g, FRAME_VOTE_RESULT, to);
 	frame_u64(f, is_over ? u64_max(v->term, g->raft.current_term) : v->term);
-	frame_u64(f, (v->vote_granted ? 1u : 0u) | (v->pre_vote == raft_tribool_true ? 2u : 0u));
+	frame_u64(f, (is_granted ? 1u : 0u) | (v->pre_vote == raft_tribool_true ? 2u : 0u));
 	frame_end(f);
 	return group_send(g, to, RAFT_LANE_FRAMES);
+}
+
+void port_vote_grant(struct group *g, uint64_t to)
+{
+	struct raft_request_vote_result r = {
+		.term = g->raft.current_term, .vote_granted = true, .pre_vote = raft_tribool_false
+	};
+	(void)vote_write(g, g->raft.current_term, to);
+	g->raft.voted_for = to;
+	(void)vote_result_send(g, to, &r);
 }
 
 static bool timeout_now_send(struct group *g, uint64_t to, const struct raft_timeout_now *t)

@@ -60,12 +60,14 @@ static void refill_free(struct refill *f)
 	refill_destroy(&f->async);
 }
 
-static void pin_update(struct group *g)
+/* Entries that a follower will need when it has what it is being sent. */
+void pin_update(struct group *g)
 {
 	g->pin = 0;
 	LIST_EACH (l, &g->followers) {
-		const struct refill *f = CONTAINER_OF(l, struct follower, link)->refill;
-		if (f && f->at.index && (!g->pin || f->at.index < g->pin)) g->pin = f->at.index;
+		const struct follower *p = CONTAINER_OF(l, struct follower, link);
+		uint64_t index = p->refill ? p->refill->at.index : p->backfill ? p->match : 0;
+		if (index && (!g->pin || index < g->pin)) g->pin = index;
 	}
 }
 
@@ -304,8 +306,12 @@ void refill_answer(struct follower *p, const struct frame_install_answer *a)
 	} else if (a->answer == FRAME_ANSWER_NO || a->answer == FRAME_ANSWER_DONE) {
 		p->hint = a->index;
 		if (a->answer == FRAME_ANSWER_DONE) p->wants_refill = false;
+		bool whole = a->answer == FRAME_ANSWER_DONE;
+		uint64_t pin = g->pin;
 		refill_stop(p);
 		catchup_start(g, p);
+		/* Until it has acknowledged anything the next pin is not known. */
+		if (whole && p->backfill && (!g->pin || pin < g->pin)) g->pin = pin;
 	}
 }
 

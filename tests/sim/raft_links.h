@@ -13,10 +13,10 @@ enum { RAFT_LINKS_MAX = 8, RAFT_LINKS_PORT = 6222 };
 struct link_conn;
 struct sim_link {
 	struct sim_links *links;
-	unsigned index;        /* of the machine over there */
-	uint64_t peer;         /* its raft id, once it has said hello; 0: down */
+	unsigned index;         /* of the machine over there */
+	uint64_t peer;          /* its raft id, once it has said hello; 0: down */
 	struct link_conn *conn; /* NULL: none */
-	struct buf waiting[2]; /* owned, by lane */
+	struct buf waiting[2];  /* owned, by lane */
 	struct io_timer retry;
 	uint64_t heard_ns;
 };

@@ -314,7 +314,7 @@ static void world_open(struct run *r, const struct settings *st, uint64_t seed)
 	w->options = (struct raft_options) {
 		.heartbeat_ms = 150, .election_ms = 1000, .tick_ms = 50, .recent_bytes_max = 16 * KIB
 	};
-	w->options.chunk_bytes_max = 4 * KIB;
+	w->options.chunk_bytes_max = 16 * KIB;
 	w->options.sleep_beats = chance(w, 50) ? 5 : 1000000;
 	struct sim_net *net = sim_net(w->s);
 	net->delay_max_ns = chance(w, 50) ? MILLIS(1) : MILLIS(between(w, 1, 60));
@@ -445,6 +445,7 @@ static bool seed_run(
 	if (!is_violated(&r) && !sim_run_until(r.w.s, has_progressed, &r, SECONDS(15)))
 		oracle_violated(&r.w.oracle, "PROGRESS: no group may wait longer than 15 s after all is healed");
 	memcpy(r.before, r.w.oracle.acked, sizeof r.before);
+	r.w.load_ns = MILLIS(200);
 	if (!is_violated(&r) && !sim_run_until(r.w.s, has_converged, &r, SECONDS(30)))
 		oracle_violated(&r.w.oracle, "CONVERGENCE: a member lags 30 s after all is healed");
 	bool bad = is_violated(&r);

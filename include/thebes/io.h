@@ -42,7 +42,8 @@ void io_timer_start(struct io *io, struct io_timer *t, uint64_t delay_ns);
 void io_timer_stop(struct io *io, struct io_timer *t); /* harmless when unarmed */
 static inline bool io_timer_is_armed(const struct io_timer *t) { return heap_is_linked(&t->link_by_deadline); }
 
-/* Runs `run` once, after the event being handled and before the turn ends. Submitting a linked task does nothing. */
+/* Runs `run` once, after the event being handled and before the turn ends. Submitting a linked task does nothing. A task that
+ * defers itself holds the turn: who wants to let others go first arms a timer of 0. */
 struct io_task {
 	struct list link;
 	void (*run)(struct io_task *t);
@@ -68,7 +69,9 @@ struct io_stream_ops {
 	uint8_t *(*on_alloc)(void *owner, size_t *n);
 	/* n > 0 bytes at p, either where on_alloc said or in the scratch buffer. */
 	void (*on_read)(void *owner, const uint8_t *p, size_t n);
-	/* The peer ended (ERR_EOF) or the stream broke. At most once; reading has stopped. The owner closes. */
+	/* The peer ended (ERR_EOF) or the stream broke. At most once; reading has stopped. The owner closes. After ERR_EOF it may
+	 * write before: the peer has perhaps only finished sending. If that breaks, a pending write ends with on_drain and the
+	 * next one is IO_BROKEN. */
 	void (*on_end)(void *owner, enum err why);
 	/* What io_stream_write had left pending is in the kernel; its memory is the owner's again. */
 	void (*on_drain)(void *owner);

@@ -13,7 +13,9 @@ static void entry_draw_records(struct model_entry *e, struct prng *rng, uint32_t
 		/* Half of what is said ends what was said before, so that most messages die. */
 		uint64_t what = prng_below(rng, 100);
 		enum model_record kind = what < 50 || seq < 4 ? MODEL_MESSAGE : what < 98 ? MODEL_KILL : MODEL_PURGE;
-		uint64_t payload = kind != MODEL_MESSAGE ? 8 : prng_chance(rng, 1, 12) ? prng_below(rng, left) : prng_below(rng, 120);
+		uint64_t payload = kind != MODEL_MESSAGE     ? 8
+				   : prng_chance(rng, 1, 12) ? prng_below(rng, left)
+							     : prng_below(rng, 120);
 		uint64_t bytes = round_up(RECORD_HEAD_BYTES + 24 + payload, 8);
 		if (bytes > left) break;
 		left -= bytes;
@@ -78,7 +80,8 @@ static uint64_t entry_hash(const struct model_entry *e, struct slice body)
 	return hash_bytes(body.p, body.n, e->term * 8 + e->kind);
 }
 
-const char *model_compare_entry(const struct model_entry *e, uint64_t group, const struct entry_head *h, struct slice body)
+const char *model_compare_entry(
+	const struct model_entry *e, uint64_t group, const struct entry_head *h, struct slice body)
 {
 	if (h->group != group) return "group";
 	if (h->index != e->index) return "index";
@@ -157,6 +160,13 @@ static void machine_set(struct machine *m, uint64_t seq, bool is_live)
 	if (was_live == is_live) return;
 	m->live[word] ^= bit;
 	m->changed_at[word] = m->index;
+}
+
+void machine_set_word(struct machine *m, uint64_t word, uint64_t live, uint64_t index)
+{
+	machine_grow(m, word + 1);
+	m->live[word] = live;
+	m->changed_at[word] = index;
 }
 
 void machine_apply(struct machine *m, const struct model_entry *e)
@@ -258,11 +268,12 @@ struct model_entry *model_version(const struct model_group *g, uint64_t index, u
 	return e;
 }
 
-struct model_entry *model_entry_draw(struct model_group *g, struct prng *rng, enum entry_kind kind, uint64_t term, uint32_t body_max)
+struct model_entry *model_entry_draw(struct model_group *g, const struct model_log *on, struct prng *rng,
+	enum entry_kind kind, uint64_t term, uint32_t body_max)
 {
-	const struct model_entry *before = model_log_at(&g->now.log, g->now.log.last);
+	const struct model_entry *before = model_log_at(on, on->last);
 	struct model_entry *e = NEW(struct model_entry);
-	e->index = g->now.log.last + 1;
+	e->index = on->last + 1;
 	e->term = term;
 	e->kind = (uint8_t)kind;
 	e->seed = prng_next(rng);

@@ -39,7 +39,8 @@ struct model_entry {
 /* The body, made again from the seed; clears `out`. */
 void model_body(const struct model_entry *e, struct buf *out);
 /* Does the entry in the log say what the model says? NULL, or what differs. `commit` and `prev_term` are the log's own. */
-const char *model_compare_entry(const struct model_entry *e, uint64_t group, const struct entry_head *h, struct slice body);
+const char *model_compare_entry(
+	const struct model_entry *e, uint64_t group, const struct entry_head *h, struct slice body);
 
 /* Entries by index, from 1. */
 struct model_log {
@@ -74,6 +75,8 @@ void machine_init(struct machine *m);
 void machine_deinit(struct machine *m);
 void machine_copy(struct machine *to /* initialised or zeroed */, const struct machine *from);
 void machine_apply(struct machine *m, const struct model_entry *e);
+/* 64 sequences at once, as they were after `index`. */
+void machine_set_word(struct machine *m, uint64_t word, uint64_t live, uint64_t index);
 bool machine_is_live(const struct machine *m, uint64_t seq);
 /* No message in (seq_before, seq_last] is alive. */
 bool machine_is_dead(const struct machine *m, uint64_t seq_before, uint64_t seq_last);
@@ -114,20 +117,23 @@ struct model_group {
 	struct model_view base, now;
 	struct model_op *ops; /* owned, since base */
 	uint32_t ops_count, ops_cap;
-	uint64_t commit_told;      /* the highest that the log was ever told */
-	uint64_t commit_now;       /* what it knows since it was opened */
-	uint64_t trim_told;        /* entries below it may go */
-	uint64_t settled_state;    /* state_index that was confirmed to the owner */
+	uint64_t commit_told;        /* the highest that the log was ever told */
+	uint64_t commit_now;         /* what it knows since it was opened */
+	uint64_t trim_told;          /* entries below it may go */
+	uint64_t settled_state;      /* state_index that was confirmed to the owner */
 	uint64_t lost_from, lost_to; /* entries that justified damage has taken; 0: none */
 	uint64_t term_max;
-	uint64_t gone_op; /* id of the op that ended it */
+	uint64_t generation; /* that the last start found, or the last install made */
+	uint64_t gone_op;    /* id of the op that ended it; 0: none did */
 };
 void model_group_init(struct model_group *g, uint64_t id);
 void model_group_deinit(struct model_group *g);
 
-/* Draws a new entry behind the end of `now`. body_max bounds its body; the machine is `now` applied as far as is known, for targets. */
-struct model_entry *model_entry_draw(struct model_group *g, struct prng *rng, enum entry_kind kind, uint64_t term, uint32_t body_max);
-struct model_entry *model_version(const struct model_group *g, uint64_t index, uint64_t term); /* NULL when there never was one */
+/* Draws a new entry that follows the last one of `on`; its body takes at most body_max bytes. */
+struct model_entry *model_entry_draw(struct model_group *g, const struct model_log *on, struct prng *rng,
+	enum entry_kind kind, uint64_t term, uint32_t body_max);
+struct model_entry *model_version(
+	const struct model_group *g, uint64_t index, uint64_t term); /* NULL when there never was one */
 /* Entries of `now` up to `index` are committed: truth. */
 void model_commit(struct model_group *g, uint64_t index);
 

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log_sim — random histories of one store on a simulated machine, against the reference model (log_model.h).
+ *
+ *   log_sim.c     seeds, command line, floors, planted bugs
+ *   log_world.c   one history: boots, crashes, the end
+ *   log_actor.c   the software on the machine: the log, the owners of its groups, what they do at random
+ *   log_install.c an actor refills a group, as a leader would
+ *   log_oracle.c  what a start found, against the model
+ *   log_damage.c  faults of the disk, and whom they may touch
+ *
+ * One world is one seed. It survives the crashes of its machine; the actor does not. */
+#ifndef THEBES_TESTS_SIM_LOG_SIM_H
+#define THEBES_TESTS_SIM_LOG_SIM_H
+
+#include "log_internal.h"
+#include "log_model.h"
+#include "sim.h"
+#include "sim_state.h"
+
+enum { WORLD_GROUPS_MAX = 24, WORLD_GROUPS_LIVE = 5 };
+
+/* What the oracle accuses the log of. */
+enum verdict {
+	VERDICT_NONE,
+	VERDICT_LOST,         /* acknowledged, and not there, and nobody said so */
+	VERDICT_RESURRECTED,  /* truncated, gone or void, and there */
+	VERDICT_WRONG,        /* something else than was written */
+	VERDICT_FALSE_DAMAGE, /* in doubt, or refused, without cause */
+	VERDICT_WEDGE,        /* does not go on, or ended itself without cause */
+	VERDICT_COUNT
+};
+
+struct world_options {
+	uint64_t seed;
+	unsigned ops;
+	bool is_traced;
+	const char *bug; /* a failpoint that every process of this world has armed; NULL: none */
+};
+
+/* A disk fault, and what it excuses until it is healed. */
+struct damage {
+	bool is_latent;   /* injected, and nobody has shown yet that it does no harm */
+	bool touches_all; /* any group may be doubted */
+	bool touches[WORLD_GROUPS_MAX];
+	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
+	bool may_fail; /* calls of the start may fail: it may refuse */
+	char what[160];
+};
+
+struct actor;
+struct world {
+	struct world_options options;
+	struct sim *sim;       /* owned */
+	struct sim_node *node; /* the sim's */
+	struct prng rng;
+	struct log_options log; /* of every start */
+	uint32_t body_max;
+	unsigned groups_live; /* at most so many at once */
+	bool has_damage, has_io_faults, has_full_disk, is_draining;
+
+	struct model_group groups[WORLD_GROUPS_MAX];
+	unsigned groups_count; /* ids used so far */
+	uint64_t op_id, acked_op;
+	struct buf conf_first[WORLD_GROUPS_MAX]; /* owned: of MAKE */
+
+	struct actor *actor;      /* while a process is starting or up */
+	bool is_committing_state; /* the state store is being written */
+	unsigned boots, ops_done, crashes;
+	bool is_clean;       /* the last process closed its log */
+	enum err open_error; /* of the last start */
+	char open_why[300], fatal_why[300];
+	bool has_died; /* by `fatal` */
+	bool is_low;   /* the disk is full */
+	struct damage damage;
+	/* what the oracle keeps about groups that are in doubt */
+	bool is_doubted[WORLD_GROUPS_MAX], doubt_is_durable[WORLD_GROUPS_MAX];
+
+	enum verdict verdict;
+	char text[500];
+};
+
+/* ---- log_world.c ---- */
+
+/* Runs one history; the verdict and its text are in the world, counts in its sim. Free with world_free. */
+struct world *world_run(const struct world_options *options);
+void world_free(struct world *w);
+const char *verdict_name(enum verdict v);
+/* The first accusation counts. */
+void accuse(struct world *w, enum verdict v, const char *fmt, ...) printf_like(3, 4);
+void note(struct world *w, const char *fmt, ...) printf_like(2, 3); /* a line of the trace */
+static inline uint64_t world_below(struct world *w, uint64_t bound) { return prng_below(&w->rng, bound); }
+static inline bool world_chance(struct world *w, unsigned percent) { return prng_below(&w->rng, 100) < percent; }
+static inline void world_count(struct world *w, const char *name) { sim_count(w->sim, name); }
+bool world_disk_is_low(const struct world *w);
+
+/* ---- log_actor.c ---- */
+
+struct install;
+struct owner {
+	struct actor *actor;
+	unsigned at;         /* of world.groups */
+	struct log_group *g; /* NULL: there is none */
+	struct machine machine;
+	uint64_t confirmed;      /* index of the last capture that was confirmed */
+	bool is_lost;            /* the machine's state is not known: only an install helps */
+	bool is_stalled;         /* nothing commits: a group without quorum (S12) */
+	bool is_applying;        /* a read for the machine is under way */
+	bool is_frozen;          /* an install commits */
+	bool needs_term;         /* no append in a term from before a start or a truncation */
+	struct install *install; /* owned */
+	struct log_read_req apply;
+};
+struct actor {
+	struct world *world;
+	struct io *io;
+	struct diag diag;
+	struct log *log;
+	struct io_turn_hook hook;
+	struct io_timer tick;
+	struct list reqs, reads, settles; /* under way */
+	uint64_t req_next, req_expected;  /* completions come in the order of submission */
+	struct owner owners[WORLD_GROUPS_MAX];
+	bool is_closing, is_over;
+	unsigned drained;
+	uint64_t idle_ns, last_progress_ns;
+};
+extern const struct sim_program actor_program; /* arg: the world */
+extern const struct log_group_ops owner_ops;
+
+static inline struct model_group *owner_model(const struct owner *o) { return &o->actor->world->groups[o->at]; }
+/* Submits what is to be acknowledged: everything up to the last op of the model. The request goes to one call of the log. */
+struct log_req *actor_req(struct actor *a);
+/* Adds an op to the model and gives it its place in the order of all. */
+struct model_op *actor_op(struct owner *o, struct model_op op);
+/* Applies what is committed, as far as `to`. */
+void owner_apply(struct owner *o, uint64_t to);
+/* A new term, recorded. False: the reserve has no room now. */
+bool owner_new_term(struct owner *o);
+/* Appends one entry that is in the model already. */
+void owner_append(struct owner *o, struct model_entry *const *entries, unsigned count);
+bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes);
+/* The machine's state as changes from nothing. */
+void machine_capture_all(const struct machine *m, struct state_batch *batch);
+/* Reads a machine back from the state store. False: it is not one. */
+must_check bool machine_load(struct machine *m, struct state *s, uint64_t group, uint64_t state_index);
+
+/* ---- log_install.c ---- */
+
+/* Begins to refill the group, or goes on with it; false when that is not possible now. */
+bool install_start(struct owner *o);
+void install_drop(struct owner *o); /* memory, of a process that is gone */
+void install_wake(struct owner *o); /* the log closes, or the group goes: gives up if nothing is under way */
+
+/* ---- log_oracle.c ---- */
+
+/* In the start's fiber: compares everything with the model and makes what was found the model's base; fills in the owners. False when the
+ * machine died meanwhile. */
+bool oracle_start(struct actor *a);
+/* An entry that a read gave: must be a version that was once written, and the committed one if one is committed. */
+void oracle_entry(struct owner *o, const struct entry_head *h, struct slice body, const char *where);
+/* May this entry be missing? */
+bool oracle_may_be_missing(const struct owner *o, uint64_t index);
+/* A group is in doubt now. */
+void oracle_doubted(struct owner *o, const char *where);
+
+/* ---- log_damage.c ---- */
+
+void damage_at_rest(struct world *w);                    /* the machine is down: perhaps something rots or vanishes */
+void damage_running(struct actor *a);                    /* perhaps a file rots, a call fails, the disk fills up */
+void damage_all_well(struct world *w);                   /* faults stop */
+bool damage_excuses(const struct world *w, unsigned at); /* may this group be in doubt? */
+
+#endif

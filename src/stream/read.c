@@ -5,7 +5,7 @@
 
 #include "thebes/wire.h"
 
-enum { COLD_BYTES = 256 * 1024 };
+enum { COLD_BYTES = 256 * 1024, HELD_MAX = 4, ASKED_MAX = 64 };
 
 /* ---- filters over subject ids ---- */
 
@@ -74,7 +74,11 @@ void stream_subjects(
 
 /* ---- where entries are ---- */
 
-void reads_init(struct stream *s) { list_init(&s->reads); }
+void reads_init(struct stream *s)
+{
+	list_init(&s->reads);
+	chunks_init(s);
+}
 
 void reads_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last)
 {
@@ -119,11 +123,10 @@ struct read_work {
 	struct stream *stream;
 	struct stream_read *read;
 	struct log_read_req log;
-	struct buf chunk; /* cold entries: msgs point into it */
 	struct io_task task;
-	uint32_t cap;
-	uint64_t bytes;
-	uint64_t index_next; /* cold: entry to read next, 0 = look it up by sequence */
+	struct chunk *held[HELD_MAX]; /* msgs point into them */
+	uint32_t held_count, cap, asked;
+	uint64_t asked_for, bytes;
 };
 
 static struct read_work *work_of(struct stream *s, struct stream_read *r)
@@ -174,6 +177,29 @@ static enum err gather(struct stream *s, struct stream_read *r, struct slice bod
 	return e == ERR_EOF ? OK : e;
 }
 
+static void hold(struct read_work *w, struct chunk *c)
+{
+	for (uint32_t i = 0; i < w->held_count; i++)
+		if (w->held[i] == c) return;
+	w->held[w->held_count++] = c;
+	chunk_ref(c);
+}
+
+/* The body of the entry that holds seq, if it is in memory: recent, or in a chunk that was read before. ERR_AGAIN otherwise. */
+static enum err body_of(struct stream *s, struct read_work *w, uint64_t seq, struct slice *body)
+{
+	const struct recent_entry *at = recent_find(s, seq);
+	struct slice entry;
+	struct entry_head head;
+	if (at && log_view(group_log(s->group), at->index, &entry) == OK)
+		return entry_next(&entry, &head, body) == OK ? OK : ERR_CORRUPT;
+	if (w->held_count == HELD_MAX) return ERR_AGAIN;
+	struct chunk *c = chunks_find(s, seq, body);
+	if (!c) return ERR_AGAIN;
+	hold(w, c);
+	return OK;
+}
+
 /* Goes on in memory as far as it gets: OK (full, or nothing more there), ERR_AGAIN (the rest is on disk), ERR_CORRUPT. */
 static enum err gather_hot(struct stream *s, struct stream_read *r)
 {
@@ -185,17 +211,21 @@ static enum err gather_hot(struct stream *s, struct stream_read *r)
 			return OK;
 		}
 		r->next = seq;
-		const struct recent_entry *at = recent_find(s, seq);
-		struct slice entry, body;
-		struct entry_head head;
-		if (!at || log_view(group_log(s->group), at->index, &entry) != OK) return ERR_AGAIN;
-		enum err e = entry_next(&entry, &head, &body);
+		struct slice body;
+		enum err e = body_of(s, w, seq, &body);
 		if (e == OK) e = gather(s, r, body);
-		if (e != OK) return ERR_CORRUPT;
+		if (e != OK) return e == ERR_AGAIN ? e : ERR_CORRUPT;
 		if (r->next <= seq && !is_full(r, w))
 			return ERR_CORRUPT; /* the entry does not hold what the index says */
 	}
 	return OK;
+}
+
+static void work_free(struct read_work *w)
+{
+	for (uint32_t i = 0; i < w->held_count; i++) chunk_unref(w->held[i]);
+	buf_deinit(&w->log.entries);
+	mem_free(w);
 }
 
 void stream_read_release(struct stream_read *r)
@@ -205,9 +235,7 @@ void stream_read_release(struct stream_read *r)
 	r->msgs = NULL;
 	r->count = 0;
 	if (!w) return;
-	buf_deinit(&w->chunk);
-	buf_deinit(&w->log.entries);
-	mem_free(w);
+	work_free(w);
 	r->work = NULL;
 }
 
@@ -241,46 +269,21 @@ static void ask_disk(struct read_work *w);
 static void chunk_read(struct log_read_req *q)
 {
 	struct read_work *w = CONTAINER_OF(q, struct read_work, log);
-	struct stream_read *r = w->read;
 	struct stream *s = w->stream;
 	if (!s || q->result == ERR_CLOSED) { /* cancelled meanwhile: its request was answered */
-		buf_deinit(&w->log.entries);
-		buf_deinit(&w->chunk);
-		mem_free(w);
+		work_free(w);
 		return;
 	}
-	enum err e = q->result;
-	if (e != OK) {
-		buf_deinit(&q->entries);
-		finish(r, e == ERR_COMPACTED ? ERR_NOT_FOUND : e);
-		return;
-	}
-	w->chunk = q->entries;
-	q->entries = (struct buf) { 0 };
-	struct slice in = buf_slice(&w->chunk), body;
-	struct entry_head head;
-	while ((e = entry_next(&in, &head, &body)) == OK) {
-		if (is_full(r, w)) break;
-		if (head.kind == ENTRY_COMMAND && gather(s, r, body) != OK) {
-			e = ERR_CORRUPT;
-			break;
-		}
-		if (is_full(r, w)) break; /* the entry may hold more: the next read begins in it */
-		w->index_next = head.index + 1;
-		s->cold_seq = head.seq_last + 1;
-		s->cold_index = head.index + 1;
-	}
-	if (e == ERR_CORRUPT) {
-		finish(r, e);
-	} else if (r->count) {
-		finish(r, OK);
-	} else {
-		buf_deinit(&w->chunk);
+	enum err e = q->result == OK ? chunks_add(s, &q->entries) : q->result;
+	buf_deinit(&q->entries);
+	if (e == OK) {
 		ask_disk(w);
+	} else {
+		finish(w->read, e == ERR_COMPACTED ? ERR_NOT_FOUND : e);
 	}
 }
 
-/* Nothing found yet: the next candidate, from memory if it is there, else one chunk from disk. */
+/* What memory has is taken first; what it has not is read behind the chunk that ends before it, or looked up by its sequence. */
 static void ask_disk(struct read_work *w)
 {
 	struct stream *s = w->stream;
@@ -290,27 +293,28 @@ static void ask_disk(struct read_work *w)
 		finish(r, e == ERR_AGAIN ? OK : e);
 		return;
 	}
-	w->log = (struct log_read_req) { .done = chunk_read, .bytes_max = COLD_BYTES, .holes = true };
-	if (s->cold_seq && s->cold_seq == r->next && s->cold_index) {
-		w->log.from = s->cold_index;
-		w->log.to = s->machine.index;
-		log_read(group_log(s->group), &w->log);
+	w->asked = w->asked_for == r->next ? w->asked + 1 : 0;
+	w->asked_for = r->next;
+	if (w->asked > ASKED_MAX) { /* the disk answers and never has what the index promises */
+		finish(r, ERR_CORRUPT);
 		return;
 	}
-	if (w->index_next && s->cold_index == w->index_next && s->cold_seq <= r->next && r->next - s->cold_seq < 4096) {
-		w->log.from = w->index_next;
-		w->log.to = s->machine.index;
+	w->log = (struct log_read_req) {
+		.done = chunk_read, .bytes_max = COLD_BYTES, .holes = true, .to = s->machine.index
+	};
+	w->log.from = chunks_continue(s, r->next);
+	if (w->log.from && w->log.from <= w->log.to) {
 		log_read(group_log(s->group), &w->log);
-		return;
+	} else {
+		log_read_seq(group_log(s->group), r->next, &w->log);
 	}
-	log_read_seq(group_log(s->group), r->next, &w->log);
 }
 
 static void start_task(struct io_task *t)
 {
 	struct read_work *w = CONTAINER_OF(t, struct read_work, task);
 	if (!w->stream) { /* cancelled before it began */
-		mem_free(w);
+		work_free(w);
 		return;
 	}
 	ask_disk(w);
@@ -381,4 +385,8 @@ void reads_cancel_all(struct stream *s, enum err why)
 	}
 }
 
-void reads_deinit(struct stream *s) { ASSERT(list_is_empty(&s->reads)); }
+void reads_deinit(struct stream *s)
+{
+	ASSERT(list_is_empty(&s->reads));
+	chunks_deinit(s);
+}

@@ -78,8 +78,9 @@ struct stream {
 
 	struct recent_entry *recent; /* owned ring, grows up to RECENT_MAX */
 	uint32_t recent_at, recent_count, recent_cap;
-	struct list reads;             /* of stream_read in progress */
-	uint64_t cold_seq, cold_index; /* a cold read ended before this sequence, at this index */
+	struct list reads;  /* of stream_read in progress */
+	struct list chunks; /* of struct chunk, last used at the back */
+	struct io_timer chunk_timer;
 	struct stream_req config_req;
 	struct stream_read first_read; /* when the first message's time is not known */
 	bool first_reading;
@@ -106,6 +107,20 @@ void retain_reset(struct stream *s);
 /* A message was put into the open batch. */
 void retain_proposed(struct stream *s, uint64_t seq, uint64_t bytes, int64_t time_ns, struct slice subject);
 void retain_run(struct stream *s); /* enforces the limits as far as the head is known */
+
+/* chunk.c: entries read from disk, kept for a while */
+struct chunk;
+void chunks_init(struct stream *s);
+void chunks_deinit(struct stream *s);
+void chunks_clear(struct stream *s);
+/* Takes concatenated entries over, verifies them. ERR_CORRUPT. */
+must_check enum err chunks_add(struct stream *s, struct buf *entries);
+/* The chunk that holds seq, and the body of its entry; NULL. Borrowed until the loop turns, or while referenced. */
+struct chunk *chunks_find(struct stream *s, uint64_t seq, struct slice *body);
+/* Raft index from which to read on to reach seq soon, because a chunk ends just before it; 0 = none does. */
+uint64_t chunks_continue(const struct stream *s, uint64_t seq);
+void chunk_ref(struct chunk *c);
+void chunk_unref(struct chunk *c);
 
 /* read.c */
 void reads_init(struct stream *s);

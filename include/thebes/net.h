@@ -32,6 +32,8 @@ struct net {
 	uint8_t *scratch;           /* owned: input lands here, with room in front for what an earlier read left over */
 	struct chunk *free_small, *free_large; /* owned: spare output chunks */
 	unsigned free_small_count, free_large_count;
+	unsigned free_large_low; /* fewest spare large ones since the last trim: so many nobody needs */
+	struct io_timer trim;    /* armed while more are spare than an idle server keeps */
 	uint64_t conn_count;
 };
 void net_init(struct net *n, struct io *io, struct diag *diag, uint64_t write_deadline_ns);

@@ -9,7 +9,8 @@ enum {
 	CHUNK_SMALL_BYTES = 2 * 1024,  /* with its head: an idle subscriber's PING must not cost more */
 	CHUNK_LARGE_BYTES = 64 * 1024, /* with its head; stays below malloc's mmap threshold */
 	CHUNK_SMALL_KEEP = 256,
-	CHUNK_LARGE_KEEP = 16, /* 1 MiB of spare output memory at most */
+	CHUNK_LARGE_KEEP = 8,        /* half a MiB of spare output memory in an idle server */
+	CHUNK_LARGE_KEEP_BUSY = 256, /* 16 MiB in a busy one */
 };
 struct chunk {
 	struct chunk *next;  /* owned: the next of the same conn, or of the free list */
@@ -23,6 +24,8 @@ struct chunk *chunk_new(struct net *n, size_t bytes, bool small);
 size_t chunk_free_all(struct net *n, struct chunk *head);
 /* What a chunk costs in memory: what ledgers are charged. */
 static inline size_t chunk_bytes(const struct chunk *c) { return sizeof *c + c->cap; }
+/* Frees the spare large chunks that nobody needed since the last time; an io_timer's fire. */
+void chunk_trim(struct io_timer *t);
 void chunk_drop_spares(struct net *n);
 
 #endif

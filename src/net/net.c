@@ -14,6 +14,7 @@ void net_init(struct net *n, struct io *io, struct diag *diag, uint64_t write_de
 	list_init(&n->blocked);
 	list_init(&n->starved);
 	n->timer.fire = net_timer_fired;
+	n->trim.fire = chunk_trim;
 	n->scratch = mem_alloc(NET_SCRATCH_HEAD + NET_SCRATCH_BYTES);
 }
 
@@ -22,6 +23,7 @@ void net_deinit(struct net *n)
 	if (!n->io) return;
 	ASSERT(n->conn_count == 0);
 	io_timer_stop(n->io, &n->timer);
+	io_timer_stop(n->io, &n->trim);
 	chunk_drop_spares(n);
 	mem_free(n->scratch);
 	*n = (struct net) { 0 };

@@ -11,7 +11,7 @@ struct log_sink {
 	const struct node_host *host; /* borrowed */
 	struct diag_format format;
 	bool to_syslog, to_file;
-	struct buf pending;
+	struct buf pending, line;
 	uint64_t dropped;
 	/* the file: the loop's while the job is not running, the job's while it is */
 	struct io_job job;
@@ -178,9 +178,9 @@ void log_sink_line(void *arg, enum diag_level level, const char *line, size_t n)
 	} else if (s->to_syslog) {
 		if (s->host->syslog) s->host->syslog(s->host->arg, level, line, n);
 	} else if (s->host->print) {
-		buf_clear(&s->pending);
-		diag_format_nats(&s->pending, &s->format, io_wall_ns(s->io), level, slice_of(line, n));
-		s->host->print(s->host->arg, (const char *)s->pending.p, s->pending.n);
+		buf_clear(&s->line);
+		diag_format_nats(&s->line, &s->format, io_wall_ns(s->io), level, slice_of(line, n));
+		s->host->print(s->host->arg, (const char *)s->line.p, s->line.n);
 	}
 }
 
@@ -245,6 +245,7 @@ void log_sink_free(struct log_sink *s)
 	log_sink_flush(s);
 	io_file_close(s->file);
 	buf_deinit(&s->pending);
+	buf_deinit(&s->line);
 	buf_deinit(&s->writing);
 	mem_free(s->path);
 	mem_free(s->path_next);

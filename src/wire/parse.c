@@ -243,7 +243,7 @@ static inline __attribute__((always_inline)) bool parse_plain(const struct wire_
 	struct wire_op *op, enum wire_result *result, enum wire_verb verb, uint32_t verb_bytes, unsigned fixed,
 	unsigned sizes)
 {
-	uint32_t end[SPLIT_WORDS_MAX];
+	uint32_t end[SPLIT_WORDS_MAX] = { 0 };
 	unsigned words = line_split_fast(in, end), last = words - 1;
 	if ((words != fixed + sizes && words != fixed + sizes + 1) || end[0] != verb_bytes) return false;
 	if (!(p->verbs & WIRE_BIT(verb)) || end[last] - verb_bytes - 1 > p->control_line_max) return false;
@@ -257,7 +257,9 @@ static inline __attribute__((always_inline)) bool parse_plain(const struct wire_
 	op->used = (size_t)end[last] + 2;
 	*result = body_parse(p, in, op);
 	size_t sizes_at = (size_t)end[last - sizes] + 1;
-	if (*result == WIRE_OP) op->tail = slice_of(in.p + sizes_at, op->used - sizes_at);
+	/* HPUB with an empty header has a size more than the MSG that it becomes. */
+	if (*result == WIRE_OP && (sizes == 1 || op->header_bytes > 0))
+		op->tail = slice_of(in.p + sizes_at, op->used - sizes_at);
 	return true;
 }
 

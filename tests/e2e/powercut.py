@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent / "powercut" / "powercut.c"
 LIBRARY = Path(__file__).resolve().parents[2] / "build" / "tools" / "powercut.so"
 
 # enum kind and struct record of powercut.c
-WRITE, TRUNCATE, SYNC, SYNC_ONE, SYNC_DIR, CREATE, UNLINK, RENAME, MKDIR, RMDIR = range(1, 11)
+WRITE, TRUNCATE, SYNC, SYNC_ONE, SYNC_DIR, CREATE, UNLINK, RENAME, MKDIR, RMDIR, VOID = range(1, 12)
 RECORD = struct.Struct("<IIQQQQQIIII")
 MAGIC = 0x43575031
 
@@ -136,7 +136,8 @@ def unsynced_names(records):
     for r in records:
         if r.kind == SYNC_DIR:
             covered[r.path] = max(covered[r.path], r.upto)
-    return [r for r in records if r.kind >= CREATE and any(r.position >= covered[p] for p in r.parents)]
+    void = {r.upto for r in records if r.kind == VOID}
+    return [r for r in records if CREATE <= r.kind < VOID and r.position not in void and any(r.position >= covered[p] for p in r.parents)]
 
 
 def revert_bytes(path, undo, rng, keep=None):

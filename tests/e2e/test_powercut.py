@@ -104,6 +104,18 @@ def test_names_need_a_sync_of_their_directory(rig):
     assert content(rig) == b"a" and sorted(os.listdir(rig.store)) == ["a"]
 
 
+def test_what_failed_is_not_undone(rig):
+    run(rig, """
+        os.mkdir("d"); sync()
+        for attempt in (lambda: os.mkdir("d"), lambda: os.rename("none", "a"), lambda: os.unlink("none"), lambda: os.rmdir("none")):
+            try: attempt()
+            except OSError: pass
+            else: raise SystemExit("it did not fail")
+    """)
+    rig.cut(1, keep="nothing")
+    assert sorted(os.listdir(rig.store)) == ["a", "d"]
+
+
 def test_unlinked_files_come_back(rig):
     run(rig, """
         os.pwrite(fd, b"a", 0); b = os.open("b", os.O_RDWR | os.O_CREAT, 0o600); os.pwrite(b, b"b", 0); os.fsync(b); sync()

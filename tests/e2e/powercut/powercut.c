@@ -42,6 +42,7 @@ enum kind {
 	KIND_RENAME,    /* `path` becomes `to`; shadow/<inode> keeps what was there, if anything was */
 	KIND_MKDIR,
 	KIND_RMDIR,
+	KIND_VOID, /* the operation of the record at log position `upto` failed */
 };
 
 /* The log's records: this, the path, a second path, the old bytes. All-zero old bytes are left out. */
@@ -437,10 +438,28 @@ static uint64_t shadow_keep(const char *path)
 	return st.st_ino;
 }
 
-static unsigned name_begin(enum kind kind, const char *path, const char *to, uint64_t ino)
+/* An operation on names that is under way. */
+struct name_op {
+	unsigned slot;
+	uint64_t position;
+};
+
+static struct name_op name_begin(enum kind kind, const char *path, const char *to, uint64_t ino)
 {
 	struct record r = { .kind = kind, .ino = ino };
-	return op_begin(&r, path, to, NULL, NULL);
+	struct name_op op;
+	op.slot = op_begin(&r, path, to, NULL, &op.position);
+	return op;
+}
+
+/* Returns the operation's result, with its errno. */
+static int name_end(struct name_op op, int result)
+{
+	int saved = errno;
+	op_end(op.slot);
+	if (result < 0) log_note((struct record) { .kind = KIND_VOID, .upto = op.position }, NULL);
+	errno = saved;
+	return result;
 }
 
 /* open with O_CREAT or O_TRUNC changes the store; every other open only makes a new descriptor. */
@@ -463,11 +482,14 @@ static int open_tracked(int at, const char *name, int flags, mode_t mode)
 			next_close()(fd);
 		}
 	}
-	unsigned slot = exists ? INFLIGHT_MAX : name_begin(KIND_CREATE, path, NULL, 0);
-	int fd = next_openat()(at, name, flags, mode), saved = errno;
-	if (slot < INFLIGHT_MAX) op_end(slot);
+	int fd;
+	if (exists) {
+		fd = next_openat()(at, name, flags, mode);
+	} else {
+		struct name_op op = name_begin(KIND_CREATE, path, NULL, 0);
+		fd = name_end(op, next_openat()(at, name, flags, mode));
+	}
 	fd_forget(fd);
-	errno = saved;
 	return fd;
 }
 
@@ -518,11 +540,8 @@ int rename(const char *from, const char *to)
 	if (!active() || !path_resolve(AT_FDCWD, from, old_path) || !path_resolve(AT_FDCWD, to, new_path) ||
 		!path_is_tracked(new_path))
 		return next_rename()(from, to);
-	unsigned slot = name_begin(KIND_RENAME, old_path, new_path, shadow_keep(new_path));
-	int r = next_rename()(from, to), saved = errno;
-	op_end(slot);
-	errno = saved;
-	return r;
+	struct name_op op = name_begin(KIND_RENAME, old_path, new_path, shadow_keep(new_path));
+	return name_end(op, next_rename()(from, to));
 }
 
 int unlink(const char *name)
@@ -530,33 +549,24 @@ int unlink(const char *name)
 	char path[PATH_MAX];
 	if (!active() || !path_resolve(AT_FDCWD, name, path) || !path_is_tracked(path) || path_is_ignored(path))
 		return next_unlink()(name);
-	unsigned slot = name_begin(KIND_UNLINK, path, NULL, shadow_keep(path));
-	int r = next_unlink()(name), saved = errno;
-	op_end(slot);
-	errno = saved;
-	return r;
+	struct name_op op = name_begin(KIND_UNLINK, path, NULL, shadow_keep(path));
+	return name_end(op, next_unlink()(name));
 }
 
 int rmdir(const char *name)
 {
 	char path[PATH_MAX];
 	if (!active() || !path_resolve(AT_FDCWD, name, path) || !path_is_tracked(path)) return next_rmdir()(name);
-	unsigned slot = name_begin(KIND_RMDIR, path, NULL, 0);
-	int r = next_rmdir()(name), saved = errno;
-	op_end(slot);
-	errno = saved;
-	return r;
+	struct name_op op = name_begin(KIND_RMDIR, path, NULL, 0);
+	return name_end(op, next_rmdir()(name));
 }
 
 int mkdir(const char *name, mode_t mode)
 {
 	char path[PATH_MAX];
 	if (!active() || !path_resolve(AT_FDCWD, name, path) || !path_is_tracked(path)) return next_mkdir()(name, mode);
-	unsigned slot = name_begin(KIND_MKDIR, path, NULL, 0);
-	int r = next_mkdir()(name, mode), saved = errno;
-	op_end(slot);
-	errno = saved;
-	return r;
+	struct name_op op = name_begin(KIND_MKDIR, path, NULL, 0);
+	return name_end(op, next_mkdir()(name, mode));
 }
 
 int remove(const char *name)

@@ -59,7 +59,8 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	s->machine.index = index;
 	if (s->machine.seqs.last_seq != seq_before) reads_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
 	if (s->leading) stream_batch_applied(s, index);
-	if (s->machine.seqs.live == 0) group_trim(s->group, index);
+	/* While the group opens there is no handle to it yet; the next entry trims. */
+	if (s->group && s->machine.seqs.live == 0) group_trim(s->group, index);
 	if (s->applied) s->applied(s->applied_arg);
 	return true;
 }

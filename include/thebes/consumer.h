@@ -61,6 +61,13 @@ uint64_t consumers_count(const struct consumers *c);
 typedef bool consumer_each_fn(void *arg, struct consumer *k); /* in order of name; false stops */
 void consumers_each(const struct consumers *c, consumer_each_fn *each, void *arg);
 struct slice consumer_name(const struct consumer *k);
+/* Can num_pending be told exactly now? If not it is being counted, and `done` comes when it is; never from inside the call. */
+struct consumer_wait {
+	void (*done)(struct consumer_wait *w, struct consumer *k /* NULL: it was deleted meanwhile */);
+	struct list link; /* the room's */
+};
+bool consumer_is_counted(struct consumer *k);
+void consumer_when_counted(struct consumer *k, struct consumer_wait *w);
 /* Appends the ConsumerInfo object (spec §5.8). `server_name` for the cluster part of INFO answers; empty: left out. */
 void consumer_info_print(struct buf *b, struct consumer *k);
 

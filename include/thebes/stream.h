@@ -154,6 +154,7 @@ void stream_turn_end(struct stream *s);
 
 /* ---- reading ---- */
 
+enum { STREAM_BLOCK_SEQS = 1024 }; /* sequences are indexed in blocks that begin at multiples of it */
 /* The same counts that num_pending needs, exact: live messages with sequence >= from whose subject matches. `filters` are subject patterns,
  * 0 = all. When `from` lies inside a block that must be read to be exact, ERR_AGAIN is returned and *upper is an upper bound. */
 must_check enum err stream_count(

@@ -27,6 +27,7 @@ struct api_request {
 	struct meta_req meta_req;
 	struct stream_req stream_req;
 	struct consumer_req consumer_req;
+	struct consumer_wait consumer_wait;
 	struct stream_read read;
 	struct stream_config config;
 	struct slice filter;

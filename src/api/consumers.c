@@ -4,12 +4,28 @@
 
 #include <jansson.h>
 
-static void answer_info(struct api_request *r, struct consumer *k)
+static void counted(struct consumer_wait *w, struct consumer *k)
 {
+	struct api_request *r = CONTAINER_OF(w, struct api_request, consumer_wait);
 	struct buf b = { 0 };
+	if (!k) {
+		api_refuse(r, JS_CONSUMER_NOT_FOUND, NULL);
+		return;
+	}
 	buf_append_byte(&b, ',');
 	consumer_info_print(&b, k);
 	api_answer(r, &b);
+}
+
+/* num_pending is told exactly: clients end their reading by it. */
+static void answer_info(struct api_request *r, struct consumer *k)
+{
+	r->consumer_wait = (struct consumer_wait) { .done = counted };
+	if (consumer_is_counted(k)) {
+		counted(&r->consumer_wait, k);
+	} else {
+		consumer_when_counted(k, &r->consumer_wait);
+	}
 }
 
 static void created(struct consumer_req *q)

@@ -110,8 +110,13 @@ struct consumer {
 	struct list waiting;
 	size_t waiting_count;
 	uint64_t num_pending; /* matching messages above live_sseq */
-	bool num_pending_known, reading, deleting;
+	bool num_pending_known, reading, deleting, counting;
 	struct stream_read read;
+	uint64_t scanned_to; /* nothing to deliver below it, though the index may say so */
+	/* count.c: num_pending is being made exact */
+	struct stream_read count_read;
+	uint64_t count_from, count_next, count_found, count_besides, count_delivered;
+	struct list count_waits;   /* of consumer_wait */
 	struct list link_by_dirty; /* something to deliver or to log at the end of the turn */
 	struct list link_by_id;
 };
@@ -165,11 +170,14 @@ bool consumers_keep_facts(const struct consumers *c);
 void consumer_lead(struct consumer *k, bool leading);
 void consumer_deliver(struct consumer *k);
 void consumer_end_requests(struct consumer *k, const char *status);
-void consumer_pending_changed(struct consumer *k); /* count it anew when asked */
 void consumer_stop_reading(struct consumer *k);
-uint64_t consumer_num_pending(struct consumer *k);
 void consumer_schedule(struct pending *p, uint64_t delay_ns);
 void consumer_rest(struct consumer *k); /* restarts the clock of inactivity */
+/* count.c */
+uint64_t consumer_num_pending(struct consumer *k);      /* an upper bound while it is being counted */
+void consumer_pending_changed(struct consumer *k);      /* count it anew when asked */
+void consumer_count_turn(struct consumer *k);           /* at the end of the turn: goes on for who waits */
+void consumer_count_end(struct consumer *k, bool gone); /* answers who waits: as far as it is known, or that it went */
 /* ack.c */
 void consumer_log(struct consumer *k);
 void consumer_end_pending(struct pending *p);

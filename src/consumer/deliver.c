@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { READ_MSGS = 256, READ_BYTES = 256 * 1024 };
+enum { READ_MSGS = 256, READ_BYTES = 256 * 1024, RETRY_S = 5 };
 
 /* ---- statuses ---- */
 
@@ -75,10 +75,29 @@ static void beat(struct io_timer *t)
 
 /* ---- inactivity ---- */
 
+static bool has_listener(const struct request *q)
+{
+	return router_has_interest(&q->consumer->all->account->router, reply_of(q), SLICE_NULL);
+}
+
+/* Requests of clients that went: they count for nothing. */
+static void drop_unheard(struct consumer *k)
+{
+	LIST_EACH_SAFE (node, &k->waiting) {
+		struct request *q = CONTAINER_OF(node, struct request, link_by_turn);
+		if (!has_listener(q)) request_free(q);
+	}
+}
+
 static void idle_fire(struct io_timer *t)
 {
 	struct consumer *k = CONTAINER_OF(t, struct consumer, idle_timer);
-	if (k->waiting_count == 0) consumer_expire(k);
+	drop_unheard(k);
+	if (k->waiting_count) {
+		consumer_rest(k);
+	} else {
+		consumer_expire(k);
+	}
 }
 
 void consumer_rest(struct consumer *k)
@@ -196,8 +215,8 @@ static struct request *next_request(struct consumer *k)
 {
 	while (!list_is_empty(&k->waiting)) {
 		struct request *q = CONTAINER_OF(k->waiting.next, struct request, link_by_turn);
-		if (router_has_interest(&k->all->account->router, reply_of(q), SLICE_NULL)) return q;
-		request_free(q); /* nobody listens any more */
+		if (has_listener(q)) return q;
+		request_free(q);
 	}
 	return NULL;
 }
@@ -215,7 +234,10 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 {
 	char reply[700];
 	uint32_t count = p ? p->count + 1 : 1;
-	uint64_t size = m->subject.n + m->header.n + m->payload.n;
+	uint64_t left = consumer_num_pending(k), cseq = k->live_cseq + 1;
+	if (!p && left) left--;
+	size_t reply_n = ack_reply(k, reply, sizeof reply, count, m, cseq, left);
+	uint64_t size = m->subject.n + reply_n + m->header.n + m->payload.n; /* as clients count it */
 	struct request *q;
 	for (;;) {
 		q = next_request(k);
@@ -223,9 +245,6 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 		if (q->bytes_left < 0 || size <= (uint64_t)q->bytes_left) break;
 		request_end(q, "409 Message Size Exceeds MaxBytes", true);
 	}
-	uint64_t left = consumer_num_pending(k);
-	if (!p && left) left--;
-	uint64_t cseq = k->live_cseq + 1;
 	struct buf header = { 0 };
 	struct msg out = { .subject = m->subject,
 		.to = reply_of(q),
@@ -233,13 +252,14 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 		.payload = m->payload,
 		.account = k->all->account };
 	if (k->config.headers_only) strip_body(m, &out, &header);
-	out.reply = slice_of(reply, ack_reply(k, reply, sizeof reply, count, m, cseq, left));
+	out.reply = slice_of(reply, reply_n);
 	/* the state moves before the message does: a receiver may ack from inside */
 	k->live_cseq = cseq;
 	k->active_ns = io_wall_ns(k->all->io);
 	if (!p) {
 		k->live_sseq = m->seq;
 		k->num_pending = left;
+		k->count_delivered++;
 		k->progress_unlogged = true;
 	}
 	if (k->config.ack_policy != ACK_NONE || consumers_keep_facts(k->all)) {
@@ -247,8 +267,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 			p = pending_add(k, m->seq, cseq, 1, k->active_ns);
 		} else {
 			if (p->count == 1) k->redelivered_count++;
-			p->count = count;
-			p->cseq = cseq;
+			p->count = count; /* its consumer sequence stays the first one: the floor is counted with it */
 			p->time_ns = k->active_ns;
 		}
 		keep_facts(p, m);
@@ -265,8 +284,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 	if (q->beat_ns) io_timer_start(k->all->io, &q->beat, q->beat_ns);
 	list_remove(&q->link_by_turn);
 	list_push_back(&k->waiting, &q->link_by_turn);
-	uint64_t reached = router_publish(&k->all->account->router, &out);
-	(void)reached;
+	(void)router_publish(&k->all->account->router, &out);
 	if (q->left == 0) {
 		bool bytes_left = q->bytes_left > 0;
 		if (bytes_left) {
@@ -283,7 +301,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 
 static bool can_go_on(struct consumer *k)
 {
-	return k->all->leading && !k->deleting && !k->reading && k->waiting_count > 0 && next_request(k) != NULL;
+	return k->all->leading && !k->deleting && !k->reading && k->waiting_count > 0;
 }
 
 static uint64_t wanted_msgs(const struct consumer *k)
@@ -323,15 +341,20 @@ static void read_done(struct stream_read *r)
 	if (k->all->leading && (!again_seq || (again && !again->acking))) {
 		if (r->result == OK || again) take_read(k, r, again);
 	}
-	bool broken = r->result == ERR_CORRUPT;
+	enum err e = r->result;
+	uint64_t next = r->next;
 	stream_read_release(r);
-	if (broken)
-		diag_line(k->all->diag, DIAG_ERROR,
-			"consumer %s of stream %s: message from %llu on can not be read, delivery stops there",
-			k->config.name, stream_config(k->all->stream)->name, (unsigned long long)r->from);
-	else
+	if (e == OK || e == ERR_NOT_FOUND) {
+		if (e == ERR_NOT_FOUND && !again_seq) k->scanned_to = u64_max(k->scanned_to, next);
 		consumer_mark(k);
-	consumer_wake(k);
+		consumer_wake(k);
+		return;
+	}
+	diag_line(k->all->diag, DIAG_ERROR,
+		"consumer %s of stream %s: message from %llu on can not be read (%s), tried again in %d s",
+		k->config.name, stream_config(k->all->stream)->name, (unsigned long long)r->from, err_text(e), RETRY_S);
+	k->due_timer.fire = due_fire;
+	io_timer_start(k->all->io, &k->due_timer, SECONDS(RETRY_S));
 }
 
 void consumer_stop_reading(struct consumer *k)
@@ -363,6 +386,7 @@ static bool pump_read(struct consumer *k, uint64_t from, struct pending *again, 
 		pending_free(again);
 		return true;
 	}
+	if (e == ERR_NOT_FOUND) k->scanned_to = u64_max(k->scanned_to, r->next);
 	if (e == ERR_AGAIN) {
 		k->reading = true;
 		stream_read_start(k->all->stream, r);
@@ -383,7 +407,12 @@ static void end_dry_requests(struct consumer *k)
 {
 	LIST_EACH_SAFE (node, &k->waiting) {
 		struct request *q = CONTAINER_OF(node, struct request, link_by_turn);
-		if (q->no_wait && q->got_some) request_end(q, "408 Request Timeout", true);
+		if (!q->no_wait) continue;
+		if (q->got_some) {
+			request_end(q, "408 Request Timeout", true);
+		} else if (!io_timer_is_armed(&q->expiry)) {
+			request_end(q, "404 No Messages", false);
+		}
 	}
 }
 
@@ -396,7 +425,7 @@ void consumer_deliver(struct consumer *k)
 			continue;
 		}
 		if (!ack_room(k)) break;
-		uint64_t last = next_last_seq(k), from = last ? last : k->live_sseq + 1;
+		uint64_t last = next_last_seq(k), from = last ? last : u64_max(k->live_sseq + 1, k->scanned_to);
 		if (!last && k->last_seq_count && from < k->last_seq_bound) from = k->last_seq_bound;
 		if (stream_next_candidate(k->all->stream, k->filters, k->config.filter_count, from) == 0) break;
 		uint64_t before = k->live_sseq;
@@ -405,23 +434,6 @@ void consumer_deliver(struct consumer *k)
 	}
 	if (!k->reading) end_dry_requests(k);
 	arm_due(k);
-}
-
-/* ---- how many are left ---- */
-
-void consumer_pending_changed(struct consumer *k) { k->num_pending_known = false; }
-
-uint64_t consumer_num_pending(struct consumer *k)
-{
-	if (k->num_pending_known) return k->num_pending;
-	uint64_t from = k->live_sseq + 1, n = 0, last = 0;
-	for (size_t i = k->last_seq_at; i < k->last_seq_count; i++)
-		last += k->last_seqs[i] > k->live_sseq && stream_is_live(k->all->stream, k->last_seqs[i]);
-	if (k->last_seq_count) from = u64_max(from, k->last_seq_bound);
-	enum err e = stream_count(k->all->stream, k->filters, k->config.filter_count, from, &n);
-	k->num_pending = n + last;
-	k->num_pending_known = e == OK; /* else an upper bound, counted again next time */
-	return k->num_pending;
 }
 
 /* ---- leading ---- */
@@ -446,10 +458,12 @@ void consumer_lead(struct consumer *k, bool leading)
 		k->live_cseq = k->delivered_cseq;
 		k->live_sseq = k->delivered_sseq;
 		k->progress_unlogged = false;
-		consumer_pending_changed(k);
+		k->scanned_to = 0;
+		consumer_count_end(k, false);
 		return;
 	}
 	int64_t now = io_wall_ns(io);
+	consumer_pending_changed(k);
 	LIST_EACH (node, &k->pending_by_seq) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
 		int64_t left = p->time_ns + (int64_t)wait_of(k, p->count) - now;
@@ -527,7 +541,7 @@ static const char *check_room(struct consumer *k, const struct pull *p)
 		if (there > 0 && there < asked) return "408 Requests Pending";
 	}
 	if ((int64_t)k->waiting_count < k->config.max_waiting) return NULL;
-	(void)next_request(k);
+	drop_unheard(k);
 	return (int64_t)k->waiting_count < k->config.max_waiting ? NULL : "409 Exceeded MaxWaiting";
 }
 
@@ -555,7 +569,7 @@ void consumer_pull(struct consumer *k, struct slice body, struct slice reply)
 	q->beat.fire = beat;
 	k->waiting_count++;
 	list_push_back(&k->waiting, &q->link_by_turn);
-	io_timer_stop(k->all->io, &k->idle_timer);
+	consumer_rest(k);
 	if (p.expires_ns) io_timer_start(k->all->io, &q->expiry, (uint64_t)p.expires_ns);
 	if (p.beat_ns) io_timer_start(k->all->io, &q->beat, q->beat_ns);
 	consumer_mark(k);

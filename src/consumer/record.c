@@ -142,6 +142,7 @@ struct consumer *consumer_make(struct consumers *c, uint32_t id)
 	list_init(&k->pending_by_seq);
 	list_init(&k->to_log);
 	list_init(&k->waiting);
+	list_init(&k->count_waits);
 	list_push_back(&c->by_id, &k->link_by_id);
 	if (id >= c->id_next) c->id_next = id + 1;
 	return k;
@@ -151,6 +152,8 @@ void consumer_set_config(struct consumer *k, struct consumer_config *taken)
 {
 	if (k->name.n) (void)map_del(&k->all->by_name, k->name);
 	consumer_stop_reading(k); /* it borrows the filters */
+	consumer_pending_changed(k);
+	k->scanned_to = 0;
 	consumer_config_deinit(&k->config);
 	k->config = *taken;
 	*taken = (struct consumer_config) { 0 };
@@ -159,11 +162,11 @@ void consumer_set_config(struct consumer *k, struct consumer_config *taken)
 	k->filters = mem_alloc((k->config.filter_count + 1) * sizeof *k->filters);
 	for (size_t i = 0; i < k->config.filter_count; i++) k->filters[i] = slice_of_str(k->config.filters[i]);
 	(void)map_put(&k->all->by_name, k);
-	consumer_pending_changed(k);
 }
 
 void consumer_free(struct consumer *k)
 {
+	consumer_count_end(k, true);
 	consumer_lead(k, false);
 	consumer_stop_reading(k);
 	while (!list_is_empty(&k->pending_by_seq))
@@ -225,6 +228,8 @@ static void apply_update(struct consumer *k, struct slice in)
 	if (!consumer_config_parse_stored(&config, in)) return;
 	consumer_set_config(k, &config);
 	touched(k);
+	consumer_rest(k);
+	if (k->all->leading) stream_sweep_unwanted(k->all->stream);
 }
 
 static void note_gone(struct consumers *c, uint32_t id)
@@ -257,7 +262,6 @@ static void apply_pending(struct consumer *k, const uint8_t *p, int64_t time_ns)
 		if (k->all->leading) consumer_schedule(old, 0);
 	} else if (!k->all->leading) {
 		if (old->count <= 1 && count > 1) k->redelivered_count++;
-		old->cseq = le64_get(p + 8);
 		old->count = count;
 		old->time_ns = time_ns;
 	}
@@ -346,7 +350,7 @@ static void on_removed(void *arg, uint64_t seq, struct slice subject)
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
 		if (seq > k->live_sseq) {
-			if (k->last_seq_count) {
+			if (k->last_seq_count || k->counting) {
 				consumer_pending_changed(k);
 			} else if (k->num_pending_known && consumer_matches(k, subject)) {
 				k->num_pending -= u64_min(1, k->num_pending);
@@ -354,8 +358,8 @@ static void on_removed(void *arg, uint64_t seq, struct slice subject)
 			continue;
 		}
 		struct pending *p = pending_find(k, seq);
-		if (!p || p->acking) continue; /* its own record ends it */
-		pending_free(p);
+		if (!p) continue;
+		pending_free(p); /* also one whose ack is on its way: every replica does the same */
 		consumer_floor(k);
 		touched(k);
 	}

@@ -94,6 +94,7 @@ void consumers_turn_end(struct consumers *c)
 	for (struct list *node; (node = list_pop_front(&now)) != NULL;) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_dirty);
 		if (!c->leading) continue;
+		consumer_count_turn(k);
 		consumer_deliver(k);
 		consumer_log(k);
 	}

@@ -7,6 +7,8 @@
 
 enum { COLD_BYTES = 256 * 1024, HELD_MAX = 4, ASKED_MAX = 64 };
 
+_Static_assert((int)STREAM_BLOCK_SEQS == (int)SEQ_BLOCK_SEQS, "the door tells the size of a block");
+
 /* ---- filters over subject ids ---- */
 
 struct wanted {
@@ -44,8 +46,8 @@ enum err stream_count(
 	uint64_t number = from >> SEQ_BLOCK_SHIFT;
 	*exact_or_upper = 0;
 	if (from > ix->last_seq || ix->live == 0) return OK;
-	if (from <= ix->first_seq) {
-		*exact_or_upper = seq_index_count(ix, 0, fn, &w);
+	if (from <= ix->first_seq || from % SEQ_BLOCK_SEQS == 0) {
+		*exact_or_upper = seq_index_count(ix, from <= ix->first_seq ? 0 : number, fn, &w);
 		return OK;
 	}
 	uint64_t after = seq_index_count(ix, number + 1, fn, &w);

@@ -184,6 +184,8 @@ static enum err run_segment(struct log_read *w, struct io *io, const struct segm
 {
 	struct segment_reader r;
 	enum err e = segment_open(&r, io, &w->place, s);
+	/* It vanished: damage, unless the read was overtaken, which its epoch says. */
+	if (e == ERR_NOT_FOUND) e = ERR_CORRUPT;
 	if (e == OK && w->is_by_seq) {
 		e = segment_read_seq(&r, w->seq, &w->out);
 	} else if (e == OK) {

@@ -375,7 +375,8 @@ enum err segment_rewrite(struct io *io, const struct segment_place *p, const str
 	enum err e = segment_open(&reader, io, p, s);
 	if (e == OK) e = segment_each(&reader, 0, rewrite_entry, &r);
 	if (e == OK) e = r.result;
-	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND) *bad = reader.bad;
+	if (e == ERR_NOT_FOUND) e = ERR_CORRUPT; /* the state names it, and it is not there */
+	if (e == ERR_CORRUPT) *bad = reader.bad;
 	segment_close(&reader);
 	if (e == OK) e = segment_writer_sync(&w);
 	if (e == OK) e = segment_writer_seal(&w);

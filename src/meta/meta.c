@@ -250,6 +250,7 @@ static bool restore_value(void *arg, struct slice key, struct slice value)
 {
 	struct restoring *r = arg;
 	struct meta_stream row;
+	if (key.n && key.p[0] == 0) return true; /* the raft room's */
 	if (key.n == 1 && key.p[0] == 'h' && value.n == 24 && le32_get(value.p) == META_VERSION) {
 		r->meta->next_group = u64_max(r->meta->next_group, le64_get(value.p + 8));
 		r->meta->hash = le64_get(value.p + 16);

@@ -202,6 +202,7 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 {
 	if (key.n == 0) return ERR_CORRUPT;
 	switch (key.p[0]) {
+	case 0: return OK; /* the raft room's */
 	case 'b': return key.n == 9 ? seq_index_decode_block(&m->seqs, key_number(key), value) : ERR_CORRUPT;
 	case 'c':
 		return machine_apply(m, 0, &(struct record) { .kind = RECORD_CONFIG, .payload = value },

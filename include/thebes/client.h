@@ -57,9 +57,11 @@ struct clients {
 		info; /* what every INFO says; texts borrowed of the node. client_id, client_ip are filled per client */
 	struct list open; /* of client.link, oldest first */
 	struct map by_id;
-	uint64_t count, id_last;
+	uint64_t open_count; /* in `open` */
+	uint64_t count;      /* with those that have ended but whose conn has not closed yet */
+	uint64_t id_last;
 	struct client_stats stats; /* its traffic is of ended sessions alone: clients_stats adds the others */
-	struct list closed; /* of client_closed.link, newest first */
+	struct list closed;        /* of client_closed.link, newest first */
 	uint64_t closed_count;
 	/* private */
 	uint64_t now_ns;   /* of the turn */

@@ -84,6 +84,7 @@ static void client_leave(struct client *c, enum close_reason why)
 	client_subs_drop_all(c);
 	auth_session_close(&c->session);
 	list_remove(&c->link);
+	c->room->open_count--;
 	map_del(&c->room->by_id, map_key_u64(&c->id));
 }
 
@@ -147,7 +148,7 @@ static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
 	c->last_in_ns = c->room->now_ns = io_now_ns(c->room->io);
 	size_t used = 0;
 	struct wire_op op;
-	while (used < n && !(conn->paused & CONN_PAUSE_HELD)) {
+	while (used < n && !(conn->paused & (CONN_PAUSE_HELD | CONN_PAUSE_STALL))) {
 		switch (wire_parse(&c->parser, slice_of(p + used, n - used), &op)) {
 		case WIRE_OP:
 			client_op_run(c, &op);
@@ -213,6 +214,7 @@ static struct client *client_new(struct clients *s, struct io_stream *stream)
 	wire_connect_init(&c->connect);
 	map_init(&c->subs, io_random_u64(s->io), client_sub_key);
 	s->count++;
+	s->open_count++;
 	list_push_back(&s->open, &c->link);
 	map_put(&s->by_id, c);
 	conn_open(&c->conn, s->net, stream, &client_conn_ops, s->ledger);
@@ -221,7 +223,7 @@ static struct client *client_new(struct clients *s, struct io_stream *stream)
 
 void clients_accept(struct clients *s, struct io_stream *stream)
 {
-	bool is_full = (int64_t)s->count >= s->options.max_connections;
+	bool is_full = (int64_t)s->open_count >= s->options.max_connections;
 	s->stats.total_connections++;
 	struct client *c = client_new(s, stream);
 	client_line(c, DIAG_DEBUG, "Client connection created");

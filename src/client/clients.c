@@ -82,7 +82,7 @@ static void client_renew(struct client *c)
 
 static void clients_trim(struct clients *s)
 {
-	while ((int64_t)s->count > s->options.max_connections && !list_is_empty(&s->open)) {
+	while ((int64_t)s->open_count > s->options.max_connections && s->open_count > 0) {
 		struct client *newest = CONTAINER_OF(s->open.prev, struct client, link);
 		client_error(newest, WIRE_ERROR_CONNECTIONS, SLICE_NULL, SLICE_NULL);
 	}

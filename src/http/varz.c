@@ -74,7 +74,7 @@ static uint64_t varz_sub_count(const struct clients *s)
 static void varz_traffic(json_t *o, const struct clients *s)
 {
 	struct client_stats t = clients_stats(s);
-	put_u64(o, "connections", s->count);
+	put_u64(o, "connections", s->open_count);
 	put_u64(o, "total_connections", t.total_connections);
 	put_i64(o, "routes", 0);
 	put_i64(o, "remotes", 0);

@@ -67,7 +67,7 @@ static void node_lame_step(struct node *n)
 	clients_close_one(&n->clients, CLOSE_SERVER_SHUTDOWN);
 	if (list_is_empty(&n->clients.open)) return; /* the last has only to be gone */
 	uint64_t now = io_now_ns(n->io), left = n->lame_until_ns > now ? n->lame_until_ns - now : 0;
-	io_timer_start(n->io, &n->timer, u64_min(left / (n->clients.count + 1), LAME_STEP_NS_MAX));
+	io_timer_start(n->io, &n->timer, u64_min(left / (n->clients.open_count + 1), LAME_STEP_NS_MAX));
 }
 
 void node_timer_fired(struct io_timer *t)

@@ -195,7 +195,11 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 	/* What the rewrite leaves out are holes too. */
 	if (rg->rewrite && rg->rewrite->dead_count)
 		rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, rewrite_hole_to(rg->rewrite));
-	uint64_t first = rg->meta.segments.count ? rg->meta.segments.rows[0].first_index : settle_to + 1;
+	uint64_t first = settle_to + 1;
+	if (rg->meta.segments.count)
+		first = rg->meta.segments.rows[0].first_index;
+	else if (rg->copies.count)
+		first = rg->copies.p[0].index; /* this round makes the first segment */
 	runs_trim(&rg->meta.runs, first ? first - 1 : 0);
 	rg->needs_dir = rg->meta.segments.count == 0;
 	if (g->is_installed) {

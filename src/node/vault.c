@@ -52,7 +52,20 @@ static bool no_link(void *arg, uint64_t peer, const struct slice *parts, unsigne
 
 /* ---- opening ---- */
 
-/* Every directory on the way to path, as mkdir -p does. */
+/* Syncs the directory that holds path. */
+static enum err parent_sync(struct io *io, char *path)
+{
+	char *slash = strrchr(path, '/');
+	if (!slash) return io_dir_sync(io, ".");
+	if (slash == path) return io_dir_sync(io, "/");
+	*slash = '\0';
+	enum err e = io_dir_sync(io, path);
+	*slash = '/';
+	return e;
+}
+
+/* Every directory on the way to path, as mkdir -p does. Their names must outlive a loss of power, like what is stored below them; the last
+ * one may have been made by a start that was killed before it could sync. */
 static enum err make_dirs(struct io *io, const char *path)
 {
 	char *copy = mem_strdup(path);
@@ -62,7 +75,9 @@ static enum err make_dirs(struct io *io, const char *path)
 		bool last = *at == '\0';
 		*at = '\0';
 		e = io_dir_make(io, copy);
+		bool made = e == OK;
 		if (e == ERR_EXISTS) e = OK;
+		if (e == OK && (made || last)) e = parent_sync(io, copy);
 		if (last) break;
 		*at = '/';
 	}

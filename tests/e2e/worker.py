@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The consumer of the durability test: fetches from the consumer W of the stream D, acks each message and waits until that is confirmed, then
-prints its stream sequence. Ends with 0 when the connection is lost."""
+"""The consumer of the durability test: fetches from the consumer W of the stream D, acks each message and waits until that is confirmed: prints
+"try SEQUENCE" before and "done SEQUENCE" after. Ends with 0 when the connection is lost."""
 import asyncio
 import os
 
@@ -17,8 +17,10 @@ async def main():
     sub = await nc.jetstream(timeout=20).pull_subscribe_bind("W", "D")
 
     async def finish(msg):
+        seq = msg.metadata.sequence.stream
+        print("try", seq, flush=True)
         await msg.ack_sync(timeout=20)
-        print(msg.metadata.sequence.stream, flush=True)
+        print("done", seq, flush=True)
 
     while True:
         try:

@@ -252,16 +252,17 @@ static size_t pipe_window(const struct pipe *p)
 	return used < window ? window - used : 0;
 }
 
+static void pipe_lose(struct pipe *p)
+{
+	LIST_EACH (node, &p->under_way) { p->count -= CONTAINER_OF(node, struct segment, link)->n; }
+	pipe_clear(p);
+}
+
 static void pipe_reset(struct pipe *p)
 {
 	/* A reset does not wait behind data; what it overtakes is lost. */
 	if (p->is_reset) return;
-	if (sim_draw(p->conn->s, 2) == 0) {
-		size_t lost = 0;
-		LIST_EACH (node, &p->under_way) { lost += CONTAINER_OF(node, struct segment, link)->n; }
-		pipe_clear(p);
-		p->count -= lost;
-	}
+	if (sim_draw(p->conn->s, 2) == 0) pipe_lose(p);
 	pipe_segment(p, SEGMENT_RESET, 0);
 }
 
@@ -358,8 +359,8 @@ static void pipe_fire(struct sim_event *e)
 	}
 	if (g->kind == SEGMENT_DATA && !p->is_reset && (cut == SIM_CUT_RESET || sim_happens(s, s->net.reset_ppm))) {
 		segment_say(p, g, "reset on the way");
+		pipe_lose(p); /* with what is behind it: there is no gap in a stream */
 		conn_reset(c);
-		pipe_arm(p);
 		return;
 	}
 	list_remove(&g->link);
@@ -980,7 +981,10 @@ void sim_net_process_died(struct sim_io *p, enum sim_crash how)
 	}
 	LIST_EACH (node, &p->streams) {
 		struct sim_stream *s = CONTAINER_OF(node, struct sim_stream, link);
-		if (s->conn && how == SIM_KILL) conn_end_close(s->conn, s->side);
+		if (s->conn && how == SIM_KILL)
+			conn_end_close(s->conn, s->side);
+		else if (s->conn)
+			s->conn->end[s->side].stream = NULL;
 		s->conn = NULL;
 	}
 }

@@ -342,7 +342,7 @@ static void page_lose_each(struct sim_inode *i, uint64_t k, void *arg)
 static void loss_choose(struct sim *s, struct sim_inode *i, struct loss *l)
 {
 	LIST_EACH (node, &i->changes) { l->count++; }
-	l->changes = mem_alloc(l->count * sizeof *l->changes);
+	l->changes = mem_alloc(l->count * sizeof(struct sim_change *));
 	l->is_kept = mem_alloc(l->count * sizeof *l->is_kept);
 	size_t c = 0;
 	LIST_EACH (node, &i->changes) {

@@ -98,6 +98,7 @@ static void dir_del(struct sim_dir *d, const char *name, bool is_cached)
 	bool is_there;
 	const size_t k = dir_index(d, name, &is_there);
 	if (!is_there) return;
+	ASSERT(k < d->count && d->rows);
 	struct sim_entry gone = d->rows[k];
 	memmove(d->rows + k, d->rows + k + 1, (d->count - k - 1) * sizeof *d->rows);
 	d->count--;
@@ -282,7 +283,7 @@ static void inode_collect(struct sim_inode *i, struct sim_inode ***found, size_t
 {
 	for (size_t k = 0; k < *count; k++)
 		if ((*found)[k] == i) return;
-	*found = mem_realloc(*found, (*count + 1) * sizeof **found);
+	*found = mem_realloc(*found, (*count + 1) * sizeof(struct sim_inode *));
 	(*found)[(*count)++] = i;
 	sim_inode_ref(i);
 	for (size_t k = 0; k < i->durable.count; k++) inode_collect(i->durable.rows[k].inode, found, count);

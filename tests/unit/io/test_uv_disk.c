@@ -271,7 +271,7 @@ static void many_names_are_sorted_by_bytes(void **state)
 	for (unsigned i = 0; i < 40; i++) {
 		char want[4];
 		(void)snprintf(want, sizeof want, "%02u ", i);
-		assert_memory_equal(text.p + 3 * i, want, 3);
+		assert_memory_equal(text.p + (size_t)3 * i, want, 3);
 		(void)snprintf(path, sizeof path, "%s/%02u", p.path[0], i);
 		assert_int_equal(io_path_unlink(p.io, path), OK);
 	}

@@ -154,9 +154,10 @@ static void a_reader_that_stops_holds_the_writer(void **state)
 {
 	(void)state;
 	struct pair p;
-	char big[3 * WINDOW + 1];
-	memset(big, 'x', 3 * WINDOW);
-	big[3 * WINDOW] = '\0';
+	enum { BIG = 3 * WINDOW };
+	char big[BIG + 1];
+	memset(big, 'x', BIG);
+	big[BIG] = '\0';
 	pair_meet(&p, 3);
 	io_stream_read_stop(p.at_b.stream);
 	assert_int_equal(say(&p.at_a, big), IO_PENDING);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* grave — files and states that go: of groups that went (only when GONE is durable, S18), of generations that an install replaced, of
  * segments that were dropped or rewritten (only when the state store cannot fall back to a list that names them, S13). Unlinking is a job
- * of the disk lane; what a crash leaves over is found at the next start. */
+ * of the settle lane, so that no round or install writes into a directory that goes meanwhile; what a crash leaves over is found at the next start. */
 #include "log_internal.h"
 
 enum { GRAVES_A_JOB = 64 };
@@ -127,7 +127,7 @@ void grave_step(struct log *l)
 	w->dir = mem_strdup(l->options.dir);
 	w->store = identity_store_low(&l->identity);
 	t->grave_job = w;
-	log_job(l, IO_LANE_DISK, &w->job);
+	log_job(l, IO_LANE_SETTLE, &w->job);
 }
 
 void grave_deinit(struct log *l)

@@ -6,10 +6,19 @@
  * then the leader knows itself what is committed. Then the log records term and leader as this replica's vote. */
 #include "group.h"
 
-void doubt_open(struct group *g, const struct log_group_info *info)
+/* Settled entries that are damaged come back with everything else only, from a peer. */
+void doubt_look(struct group *g)
 {
-	if (!info->in_doubt) return;
-	g->in_doubt = true;
+	struct log_group_info info;
+	log_group_info(g->log, &info);
+	g->in_doubt = info.in_doubt;
+	g->refill_needed = info.in_doubt && info.damaged_from != 0;
+}
+
+void doubt_open(struct group *g)
+{
+	doubt_look(g);
+	if (!g->in_doubt) return;
 	/* A leader that this replica helped to depose, in a term that it forgot, may not know yet. It must not get the acknowledgements
 	 * that made another leader's entries committed: such a leader has noticed after twice the election timeout. */
 	g->doubt_quiet_until_ms =
@@ -37,7 +46,8 @@ bool doubt_refuses_append(struct group *g, const struct frame_append *a)
 void doubt_ended(struct group *g, uint64_t term, uint64_t leader)
 {
 	g->ending_doubt = false;
-	g->in_doubt = false;
+	doubt_look(g);
+	if (g->in_doubt) return; /* new damage was found meanwhile */
 	if (g->term == term) g->vote = leader;
 	diag_count(g->set->diag, COUNTER_raft_doubts_ended);
 	diag_line(g->set->diag, DIAG_INFO, "raft group=%llu is whole again, brought up by %llx in term %llu",

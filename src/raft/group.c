@@ -93,7 +93,7 @@ static void on_doubted(void *owner)
 	struct group *g = owner;
 	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu is in doubt: %s", (unsigned long long)g->id,
 		log_group_doubt(g->log));
-	g->in_doubt = true;
+	doubt_look(g);
 	if (is_sole_voter(g)) {
 		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(g->log));
 		return;
@@ -285,6 +285,7 @@ static enum err tail_read_now(struct group *g, const struct log_group_info *info
 			"raft group=%llu entries from %llu to %llu are missing, presents its log up to there",
 			(unsigned long long)g->id, (unsigned long long)g->last + 1,
 			(unsigned long long)info->contiguous_from);
+		doubt_look(g);
 		g->in_doubt = true;
 		log_truncate(g->log, g->last + 1);
 		return OK;
@@ -699,7 +700,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	g->applied_term = info.state_term;
 	g->committed = info.commit_index;
 	group_set_conf(g, info.conf, info.conf_index);
-	doubt_open(g, &info);
+	doubt_open(g);
 	e = tail_read_now(g, &info);
 	if (e != OK) return group_release(g), e;
 	group_log_attach(g);
@@ -707,10 +708,17 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	if (g->applied > info.state_index) tell_applied(g, true);
 	*out = g;
 	if (g->state == GROUP_QUARANTINED) return OK;
-	if (g->in_doubt && is_sole_voter(g))
-		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(lg));
-	else
+	if (!g->in_doubt || !is_sole_voter(g)) {
 		instance_start(g);
+	} else if (info.doubt_votes_only) {
+		/* Whatever it voted, it voted for itself: nobody else counts. The instance starts when that is recorded. */
+		struct write *w = write_new(g, WRITE_DOUBT_END);
+		w->seq = g->term;
+		w->last = r->options.self;
+		log_doubt_end(g->log, g->term, r->options.self, &w->req);
+	} else {
+		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(lg));
+	}
 	return OK;
 }
 

@@ -164,6 +164,7 @@ struct group {
 
 	/* doubt (S7) */
 	bool in_doubt, ending_doubt, refill_needed;
+	uint64_t frozen_until_ms; /* takes no entries, so that a refill can reach it */
 	uint64_t doubt_quiet_until_ms;
 	uint64_t heard_term, heard_commit; /* the leader's commit index, as it said */
 
@@ -276,7 +277,8 @@ void barriers_start(struct group *g);
 void member_step(struct group *g);
 void member_lost(struct group *g);
 void member_finish(struct group *g);
-void doubt_open(struct group *g, const struct log_group_info *info);
+void doubt_open(struct group *g);
+void doubt_look(struct group *g); /* again: what the log says */
 bool doubt_refuses_append(struct group *g, const struct frame_append *a);
 void doubt_step(struct group *g);
 void doubt_ended(struct group *g, uint64_t term, uint64_t leader);

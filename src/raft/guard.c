@@ -203,7 +203,8 @@ static void on_append(struct group *g, struct frame *f)
 		return;
 	/* Nothing is cut while the library waits for appends: it tells a written entry from its successor only by term. And what does not
 	 * fit the disk is not taken. Either way the message is a heartbeat, and the leader comes again with the entries. */
-	if ((conflict && g->appending) || !append_fits_disk(g, a)) {
+	bool is_frozen = g->frozen_until_ms && set_now_ms(g->set) < g->frozen_until_ms;
+	if ((conflict && g->appending) || is_frozen || !append_fits_disk(g, a)) {
 		diag_count(g->set->diag, COUNTER_raft_appends_stripped);
 		a->count = 0;
 		a->heads = a->bodies = SLICE_NULL;

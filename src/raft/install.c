@@ -59,6 +59,7 @@ static void install_end(struct install *i)
 {
 	struct group *g = i->async.g;
 	g->install = NULL;
+	g->frozen_until_ms = 0;
 	i->state = INSTALL_DEAD;
 	if (i->busy) return;
 	if (i->log) log_install_abort(i->log);
@@ -199,7 +200,7 @@ static void restore_done(struct io_job *job)
 		return;
 	}
 	group_log_attach(g);
-	g->refill_needed = false;
+	doubt_look(g);
 	diag_count(g->set->diag, COUNTER_raft_installs);
 	/* Writes of the old generation may still be under way; instance_reopen waits for them and loads what is there then. */
 	instance_reopen(g);
@@ -233,7 +234,7 @@ static void committed(struct log_install_req *req)
 /* What is here already is not replaced: the entry at that index, of that term, and everything up to it. */
 static bool has_it(const struct group *g, uint64_t index, uint64_t term)
 {
-	if (g->refill_needed) return false;
+	if (g->refill_needed) return index < g->last; /* damaged: but what it acknowledged must be in there */
 	return index <= g->applied || group_term_at(g, index) == term;
 }
 
@@ -277,11 +278,15 @@ static void on_begin(struct group *g, const struct frame *f)
 	}
 	if (!is_current(g, f)) return;
 	if (has_it(g, b->index, b->index_term)) {
+		/* A damaged replica waits where it is until the leader has settled as much. */
+		if (g->refill_needed)
+			g->frozen_until_ms = set_now_ms(g->set) + 4 * (uint64_t)g->set->options.election_ms;
 		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, g->last);
 		return;
 	}
 	if (i && i->state != INSTALL_TAKING) return;
 	if (i) install_end(i);
+	if (g->refill_needed) g->frozen_until_ms = UINT64_MAX; /* until it ends */
 	i = NEW(struct install);
 	enum err e = log_install_begin(g->log, &i->log);
 	if (e != OK) {

@@ -49,7 +49,9 @@ static void write_done(struct log_req *req)
 	w->durable = true;
 	if (w->kind == WRITE_VOTE) vote_durable(g, w->seq);
 	if (w->kind == WRITE_DOUBT_END) doubt_ended(g, w->seq, w->last);
-	if (w->kind == WRITE_MAKE && g->state == GROUP_OPENING) instance_start(g);
+	bool starts =
+		w->kind == WRITE_MAKE || (w->kind == WRITE_DOUBT_END && !g->in_doubt && !g->live && !g->reopening);
+	if (starts && g->state == GROUP_OPENING) instance_start(g);
 	port_writes_fire(g);
 	group_after(g);
 }

@@ -128,8 +128,10 @@ void refill_start(struct group *g, struct follower *p)
 	if (p->refill || g->set->refill_count >= REFILLS_MAX) return;
 	struct log_group_info info;
 	log_group_info(g->log, &info);
-	if (info.state_index == 0) {
-		log_settle_now(g->set->log, NULL); /* there is no state to send yet */
+	/* Nothing is settled yet, or not as much as a damaged follower has acknowledged: it asks again with the next heartbeat. */
+	bool too_old = p->wants_refill && info.state_index < u64_max(p->match, p->hint);
+	if (info.state_index == 0 || too_old) {
+		log_settle_now(g->set->log, NULL);
 		return;
 	}
 	struct refill *f = NEW(struct refill);

@@ -207,6 +207,11 @@ static void chain_lead(void *owner, bool leading, uint64_t term)
 		oracle_violated(c->oracle, "LEAD group %u node %u told twice", c->number + 1, c->node + 1);
 	c->leading = leading;
 	c->leading_term = term;
+	/* G1: who is told to lead has applied whatever was acknowledged before. */
+	if (leading && c->index < c->oracle->acked[c->number])
+		oracle_violated(c->oracle, "LEADS BEHIND group %u node %u: has %llu, acknowledged is %llu",
+			c->number + 1, c->node + 1, (unsigned long long)c->index,
+			(unsigned long long)c->oracle->acked[c->number]);
 	if (!leading || term >= CHAIN_TERMS_MAX) return;
 	unsigned *leader = &c->oracle->leader_of[c->number][term];
 	if (*leader && *leader != c->node + 1)

@@ -2,7 +2,7 @@
 /* raft_node — see raft_node.h. */
 #include <stdio.h>
 
-#include "sim/raft_node.h"
+#include "sim/raft_disk.h"
 
 /* Both on raft_node.proposals by their first member. */
 struct client_proposal {
@@ -215,7 +215,8 @@ static enum err node_start(void *arg, struct sim_node *sn, struct io *io, void *
 	m->dead = false;
 	diag_init(&n->diag, n->w->verbose ? DIAG_DEBUG : DIAG_FATAL, node_line, n);
 	if (n->w->bug && diag_fault_set(&n->diag, slice_of_str(n->w->bug), SLICE("always")) != OK) UNREACHABLE();
-	struct log_options lo = n->w->log_options;
+	struct log_options lo = { 0 };
+	raft_disk_options(m, &lo);
 	lo.fatal = node_fatal;
 	lo.fatal_arg = m;
 	enum err e = log_open(io, &n->diag, &lo, &n->log, why, sizeof why);

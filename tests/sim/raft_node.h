@@ -20,7 +20,10 @@ struct raft_machine {
 	uint64_t raft_id;
 	bool made[CHAIN_GROUPS_MAX]; /* the group has been here, durably */
 	bool damaged;                /* and may not be whole yet */
-	bool dead;                   /* its log gave up; it is booted again later */
+	unsigned hurt_group;         /* which the damage is to touch */
+	uint64_t slot_bytes;
+	uint32_t slot_count;
+	bool dead; /* its log gave up; it is booted again later */
 	unsigned boots;
 };
 
@@ -30,11 +33,11 @@ struct raft_world {
 	unsigned node_count, group_count, voter_count; /* of the first configuration */
 	struct raft_machine machine[CHAIN_NODES_MAX];
 	struct raft_options options;
-	struct log_options log_options;
 	const char *bug;  /* failpoint armed on every node; NULL: none */
 	uint64_t load_ns; /* between proposals of a leader */
 	size_t payload_max;
-	bool verbose, calm; /* calm: no more faults, changes only by the end of the run */
+	bool verbose;
+	unsigned victim; /* the machine whose disk may be damaged; CHAIN_NODES_MAX: not chosen yet */
 	uint64_t acked, proposed, unknown, refused, reads, changes_ok, changes_failed;
 	uint64_t poison; /* a command with this number is of unknown kind on node 1; 0: none */
 };

@@ -12,10 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sim/raft_node.h"
-#ifdef RAFT_SIM_MEM_LOG
-#include "sim/mem_log.h"
-#endif
+#include "sim/raft_disk.h"
 
 struct settings {
 	uint64_t seeds, seed;
@@ -234,52 +231,43 @@ static void fault_member(struct run *r, struct raft_machine *m)
 		raft_node_change(n, g, chance(w, 60) ? GROUP_REMOVE : GROUP_DEMOTE, m->raft_id);
 }
 
-#ifdef RAFT_SIM_MEM_LOG
-static void disk_ok(void *arg)
-{
-	struct raft_machine *m = arg;
-	mem_disk_admits(m->disk, OK, OK, OK);
-	mem_disk_delay(m->disk, 300 * NS_PER_US, MILLIS(4));
-}
+static void disk_ok(void *arg) { raft_disk_ok(arg); }
 
 static void fault_stall(struct run *r, struct raft_machine *m)
 {
 	sim_count(r->w.s, "fault stall");
 	uint64_t ns = between(&r->w, MILLIS(50), MILLIS(1500));
-	mem_disk_delay(m->disk, ns / 2, ns);
+	raft_disk_stall(m, ns);
 	sim_after(r->w.s, ns, disk_ok, m);
 }
 
 static void fault_full(struct run *r, struct raft_machine *m)
 {
 	sim_count(r->w.s, "fault full");
-	mem_disk_admits(
-		m->disk, chance(&r->w, 50) ? ERR_NO_SPACE : ERR_FULL, chance(&r->w, 50) ? ERR_NO_SPACE : OK, OK);
+	raft_disk_fill(m);
 	sim_after(r->w.s, between(&r->w, MILLIS(100), MILLIS(3000)), disk_ok, m);
 }
 
-static void damage_now(struct run *r, struct raft_machine *m, unsigned g)
+static void damage_now(void *arg)
 {
-	struct raft_world *w = &r->w;
-	struct chain *c = raft_node_of(m) ? &raft_node_of(m)->chain[g] : NULL;
-	uint64_t last = c && c->group ? c->index : w->oracle.last[g];
-	power_off(w, m, true);
-	uint64_t from = last > 30 ? last - sim_below(w->s, 30) : last;
-	mem_disk_damage(
-		m->disk, g + 1, from + 1, chance(w, 60) ? UINT64_MAX : from + 1 + sim_below(w->s, 5), chance(w, 50));
+	struct raft_machine *m = arg;
+	if (sim_node_state(m->n) == SIM_OFF) raft_disk_damage(m, m->hurt_group);
 }
-#endif
 
-/* Damage touches one machine at a time, and the next only when it is whole again. */
+/* Damage has one victim in a run: what it did may show much later, and the others must be whole then. */
 static void fault_damage(struct run *r, struct raft_machine *m)
 {
 	struct raft_world *w = &r->w;
+	if (w->victim == CHAIN_NODES_MAX) w->victim = m->index;
+	m = &w->machine[w->victim];
 	if (any_damaged(w) || !has_minority(w)) return;
 	unsigned g = (unsigned)sim_below(w->s, w->group_count);
 	if (!m->made[g] || chance(w, 50)) return;
 	sim_count(w->s, "fault damage");
 	m->damaged = true;
-	damage_now(r, m, g);
+	m->hurt_group = g;
+	power_off(w, m, true);
+	sim_after(w->s, MILLIS(1), damage_now, m);
 }
 
 static void (*const faults[])(struct run *r, struct raft_machine *m) = { fault_kill, fault_power, fault_power_all,
@@ -308,6 +296,7 @@ static void world_open(struct run *r, const struct settings *st, uint64_t seed)
 	w->voter_count = w->node_count == 5 && chance(w, 50) ? 3 : w->node_count;
 	w->group_count = st->groups ? st->groups : (unsigned)between(w, 1, 3);
 	w->bug = st->bug;
+	w->victim = CHAIN_NODES_MAX;
 	w->verbose = st->trace;
 	w->load_ns = MILLIS(between(w, 10, 80));
 	w->payload_max = chance(w, 20) ? 4000 : 200;
@@ -323,10 +312,7 @@ static void world_open(struct run *r, const struct settings *st, uint64_t seed)
 	for (unsigned i = 0; i < w->node_count; i++) {
 		struct raft_machine *m = &w->machine[i];
 		*m = (struct raft_machine) { .world = w, .index = i, .n = sim_node_new(w->s) };
-#ifdef RAFT_SIM_MEM_LOG
-		m->disk = mem_disk_new(i + 1, sim_below(w->s, UINT64_MAX));
-		mem_disk_settle_every(m->disk, between(w, 4, 64) * KIB);
-#endif
+		raft_disk_new(m);
 		sim_node_boot(m->n, &raft_node_program, m);
 	}
 	sim_after(w->s, MILLIS(1), meta_step, r);
@@ -345,9 +331,7 @@ static void heal(struct run *r)
 	r->chaos = false;
 	sim_net_heal(w->s);
 	for (unsigned i = 0; i < w->node_count; i++) {
-#ifdef RAFT_SIM_MEM_LOG
-		disk_ok(&w->machine[i]);
-#endif
+		raft_disk_ok(&w->machine[i]);
 		machine_boot(&w->machine[i]);
 	}
 }
@@ -424,9 +408,7 @@ static void world_close(struct run *r, struct sim_tally *tally)
 	struct raft_world *w = &r->w;
 	if (tally) sim_tally_add(tally, w->s);
 	sim_free(w->s);
-#ifdef RAFT_SIM_MEM_LOG
-	for (unsigned i = 0; i < w->node_count; i++) mem_disk_free(w->machine[i].disk);
-#endif
+	for (unsigned i = 0; i < w->node_count; i++) raft_disk_free(&w->machine[i]);
 	oracle_deinit(&w->oracle);
 }
 

@@ -47,7 +47,7 @@ struct sim_seeds {
 struct sim_seeds sim_seeds(uint64_t usual);
 
 uint64_t sim_now_ns(const struct sim *s); /* virtual time since the world began */
-/* Chance for tests, from the same seed. */
+/* Chance for tests, from the same seed. Two draws in one expression have no order: with another compiler another run. */
 uint64_t sim_below(struct sim *s, uint64_t bound);
 bool sim_chance(struct sim *s, uint64_t ppm);
 

@@ -391,7 +391,8 @@ static void pipe_resume(struct pipe *p)
 	struct sim *s = p->conn->s;
 	if (!p->is_stalled) return;
 	p->is_stalled = false;
-	const uint64_t again = s->now_ns + net_delay(s) + sim_draw(s, RETRANSMIT_MAX_NS);
+	const uint64_t delay = net_delay(s);
+	const uint64_t again = s->now_ns + delay + sim_draw(s, RETRANSMIT_MAX_NS);
 	LIST_EACH (node, &p->under_way) {
 		struct segment *g = CONTAINER_OF(node, struct segment, link);
 		g->at_ns = u64_max(g->at_ns, again);

@@ -42,7 +42,8 @@ static void world_open(struct world *w, uint64_t seed)
 	*w = (struct world) { .s = sim_new(seed) };
 	struct sim_net *net = sim_net(w->s);
 	net->delay_max_ns = net->delay_min_ns + sim_below(w->s, MILLIS(5));
-	net->window_bytes = 1 + sim_below(w->s, 2) * sim_below(w->s, 100000) + sim_below(w->s, 2000);
+	net->window_bytes = 1 + sim_below(w->s, 2000);
+	if (sim_below(w->s, 2)) net->window_bytes += sim_below(w->s, 100000);
 	net->segment_bytes_max = 1 + sim_below(w->s, 30000);
 	net->split_ppm = (uint32_t)sim_below(w->s, PPM);
 	if (sim_below(w->s, 3) == 0) net->bytes_per_s = 100000 + sim_below(w->s, 10000000);

@@ -121,9 +121,8 @@ static uint64_t run_journal(uint64_t seed, struct sim_tally *tally, FILE *trace)
 	sim_disk(n)->ruin_ppm = 0; /* this journal rewrites the page of its last record: it breaks rule S2 */
 	sim_disk(n)->stall_ppm = 10000;
 	for (unsigned life = 0; life < 8; life++) {
-		if (sim_below(s, 2))
-			sim_disk_crash_at(
-				n, 1 + sim_below(s, 30), SIM_SOMETIME, sim_below(s, 2) ? SIM_POWER : SIM_KILL);
+		const enum sim_crash how = sim_below(s, 2) ? SIM_POWER : SIM_KILL;
+		if (sim_below(s, 2)) sim_disk_crash_at(n, 1 + sim_below(s, 30), SIM_SOMETIME, how);
 		if (sim_below(s, 8) == 0) sim_disk_fail(n, SIM_CALL_SYNC, NULL, (unsigned)sim_below(s, 30), 1, ERR_IO);
 		sim_node_boot(n, &journal_program, &promised);
 		assert_true(sim_run_until(s, node_settled, n, SECONDS(10)));

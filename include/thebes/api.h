@@ -28,8 +28,8 @@ struct api {
 	bool closing;
 };
 void api_init(struct api *a, struct io *io, struct diag *diag, struct stations *stations, struct meta *meta);
-/* The account may use JetStream from now on: subscribes its API and ack subjects. */
-void api_open_account(struct api *a, struct account *account);
+/* Subscribes the account's API and ack subjects: from now on it may use JetStream, or, when it is not enabled for it, is told so (10039). */
+void api_open_account(struct api *a, struct account *account, bool is_enabled);
 /* Unsubscribes everything; requests under way are dropped without an answer when their rooms let go of them. */
 void api_close(struct api *a);
 void api_deinit(struct api *a);

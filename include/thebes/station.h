@@ -29,6 +29,7 @@ struct stations {
 	struct map by_name;         /* account NUL name -> struct station (owned) */
 	struct list all, dirty;     /* in order of making; those with an open batch */
 	struct pool publishes;
+	char *domain; /* owned: what answers call this system (spec §5.1); NULL: it has no name */
 	uint64_t open_count, closing_count;
 	bool closing;
 	void (*closed)(void *arg);

@@ -102,6 +102,8 @@ uint64_t stream_hash(const struct stream *s);  /* of the applied state */
 
 /* The catalogue has a new configuration: the leader proposes it to the group. */
 void stream_want_config(struct stream *s, const struct stream_config *c);
+/* The catalogue's configuration is applied. */
+bool stream_config_is_settled(const struct stream *s);
 /* True once after a configuration was applied. */
 bool stream_take_config_changed(struct stream *s);
 /* Called while a machine applied something: whoever delivers or answers looks again at the end of the turn. */

@@ -186,13 +186,26 @@ static bool is_pull_of_nobody(struct api_account *a, struct slice rest)
 	return !s || !consumers_find(station_consumers(s), slice_from(rest, (size_t)dot + 1));
 }
 
+/* Requests that a handler answers get an error; pulls and direct gets have nobody who listens. */
+static bool refuse_disabled(struct api_account *a, const struct row *row, struct slice subject, const struct msg *m)
+{
+	if ((row && row->handler == api_consumer_next) || slice_has_prefix(subject, SLICE("DIRECT.GET"))) return false;
+	if (m->reply.n == 0) return true;
+	a->api->total++;
+	struct api_request *r = request_make(a, m);
+	if (row) r->type = row->type;
+	api_refuse(r, JS_NOT_ENABLED_FOR_ACCOUNT, NULL);
+	return true;
+}
+
 static bool api_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 {
 	struct api_account *a = CONTAINER_OF(k, struct api_account, api_sink);
-	struct slice subject = slice_from(m->subject, sizeof "$JS.API." - 1), rest = SLICE_NULL;
-	(void)sub;
-	if (m->subject.n <= sizeof "$JS.API." - 1) return false;
+	size_t prefix_n = sub->subject.n - 1; /* `$JS.API.` or `$JS.DOMAIN.API.`, without the `>` */
+	if (m->subject.n <= prefix_n) return false;
+	struct slice subject = slice_from(m->subject, prefix_n), rest = SLICE_NULL;
 	const struct row *row = row_of(subject, &rest);
+	if (!a->is_enabled) return refuse_disabled(a, row, subject, m);
 	if (row && row->handler == api_consumer_next) {
 		if (is_pull_of_nobody(a, rest)) return false; /* no responders */
 		pull(a, rest, m);
@@ -260,17 +273,28 @@ void api_init(struct api *a, struct io *io, struct diag *diag, struct stations *
 	list_init(&a->requests);
 }
 
-void api_open_account(struct api *a, struct account *account)
+void api_open_account(struct api *a, struct account *account, bool is_enabled)
 {
 	struct api_account *x = NEW(struct api_account);
-	*x = (struct api_account) {
-		.api = a, .account = account, .api_sink = { &api_sink_ops }, .ack_sink = { &ack_sink_ops }
-	};
-	x->api_sub.sink = &x->api_sink;
+	*x = (struct api_account) { .api = a,
+		.account = account,
+		.api_sink = { &api_sink_ops },
+		.ack_sink = { &ack_sink_ops },
+		.is_enabled = is_enabled };
+	x->api_sub.sink = x->domain_sub.sink = &x->api_sink;
 	x->ack_sub.sink = &x->ack_sink;
 	enum err e = router_subscribe(&account->router, &x->api_sub, SLICE("$JS.API.>"), SLICE_NULL);
-	if (e == OK) e = router_subscribe(&account->router, &x->ack_sub, SLICE("$JS.ACK.>"), SLICE_NULL);
+	if (e == OK && is_enabled) e = router_subscribe(&account->router, &x->ack_sub, SLICE("$JS.ACK.>"), SLICE_NULL);
 	ASSERT(e == OK);
+	if (a->stations->domain) {
+		struct buf subject = { 0 };
+		buf_printf(&subject, "$JS.%s.API.>", a->stations->domain);
+		e = router_subscribe(&account->router, &x->domain_sub, buf_slice(&subject), SLICE_NULL);
+		if (e != OK)
+			diag_line(a->diag, DIAG_ERROR, "api: %s is no subject, the domain is not served",
+				buf_str(&subject));
+		buf_deinit(&subject);
+	}
 	list_push_back(&a->accounts, &x->link);
 }
 
@@ -281,7 +305,8 @@ void api_close(struct api *a)
 	for (struct list *node; (node = list_pop_front(&a->accounts)) != NULL;) {
 		struct api_account *x = CONTAINER_OF(node, struct api_account, link);
 		router_unsubscribe(&x->api_sub);
-		router_unsubscribe(&x->ack_sub);
+		if (sub_is_active(&x->ack_sub)) router_unsubscribe(&x->ack_sub);
+		if (sub_is_active(&x->domain_sub)) router_unsubscribe(&x->domain_sub);
 		mem_free(x);
 	}
 	while (!list_is_empty(&a->waiting)) api_drop(CONTAINER_OF(a->waiting.next, struct api_request, link_by_wait));

@@ -11,7 +11,8 @@ struct api_account {
 	struct api *api;
 	struct account *account;
 	struct sink api_sink, ack_sink;
-	struct sub api_sub, ack_sub;
+	struct sub api_sub, ack_sub, domain_sub;
+	bool is_enabled;
 };
 
 struct api_request {
@@ -32,7 +33,7 @@ struct api_request {
 	struct stream_config config;
 	struct slice filter;
 	uint64_t seq, wait_until_ns;
-	bool did_create, no_header;
+	bool did_create, no_header, in_catalogue; /* in_catalogue: its configuration is being written there */
 };
 
 enum { LIST_LIMIT = 256, NAMES_LIMIT = 1024, SUBJECTS_LIMIT = 100000 };

@@ -139,7 +139,9 @@ static void delete_synced(struct stream_req *sync)
 	struct stream_state st;
 	if (!s) return;
 	stream_state(station_stream(s), &st);
-	if (r->seq == 0 || r->seq > st.last_seq) {
+	/* the original's memory store has no end: it says that the sequence is not there */
+	bool has_end = stream_config(station_stream(s))->storage == STREAM_FILE;
+	if (r->seq == 0 || (r->seq > st.last_seq && has_end)) {
 		api_refuse(r, JS_STREAM_MSG_DELETE, "stream store EOF");
 		return;
 	}

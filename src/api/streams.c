@@ -26,7 +26,7 @@ static bool print_subject(void *arg, struct slice subject, uint64_t count, uint6
 struct info_wish {
 	bool deleted_details;
 	struct slice subjects_filter;
-	uint64_t offset;
+	uint64_t offset, matched; /* matched: out, subjects that the filter found */
 };
 
 static void print_deleted(struct buf *b, struct stream *s, const struct stream_state *st)
@@ -41,7 +41,7 @@ static void print_deleted(struct buf *b, struct stream *s, const struct stream_s
 	buf_append_byte(b, ']');
 }
 
-static void print_state(struct buf *b, struct stream *s, const struct info_wish *wish)
+static void print_state(struct buf *b, struct stream *s, struct info_wish *wish)
 {
 	struct stream_state st;
 	stream_state(s, &st);
@@ -58,6 +58,7 @@ static void print_state(struct buf *b, struct stream *s, const struct info_wish 
 		size_t at = b->n;
 		buf_append_str(b, ",\"subjects\":");
 		stream_subjects(s, &wish->subjects_filter, 1, print_subject, &p);
+		wish->matched = p.total;
 		if (p.count) {
 			buf_append_byte(b, '}');
 		} else {
@@ -67,7 +68,7 @@ static void print_state(struct buf *b, struct stream *s, const struct info_wish 
 	buf_printf(b, ",\"consumer_count\":%llu}", (unsigned long long)st.consumer_count);
 }
 
-static void print_info(struct buf *b, struct station *s, const struct info_wish *wish)
+static void print_info(struct buf *b, struct station *s, const char *domain, struct info_wish *wish)
 {
 	buf_append_str(b, "\"config\":");
 	stream_config_print(b, stream_config(station_stream(s)));
@@ -75,6 +76,9 @@ static void print_info(struct buf *b, struct station *s, const struct info_wish 
 	api_time_print(b, stream_created_ns(station_stream(s)));
 	buf_append_str(b, ",\"state\":");
 	print_state(b, station_stream(s), wish);
+	if (!domain) return;
+	buf_append_str(b, ",\"domain\":");
+	api_string_print(b, slice_of_str(domain));
 }
 
 /* ---- create and update ---- */
@@ -83,8 +87,7 @@ bool api_stream_ready(struct api_request *r)
 {
 	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
 	if (!s) return false;
-	return stream_is_leader(station_stream(s)) &&
-	       (r->did_create || stream_config_equal(stream_config(station_stream(s)), &r->config));
+	return stream_is_leader(station_stream(s)) && (r->did_create || stream_config_is_settled(station_stream(s)));
 }
 
 void api_stream_answer(struct api_request *r)
@@ -93,15 +96,23 @@ void api_stream_answer(struct api_request *r)
 	if (!s) return;
 	struct buf b = { 0 };
 	buf_append_byte(&b, ',');
-	print_info(&b, s, &(struct info_wish) { 0 });
+	print_info(&b, s, r->api->stations->domain, &(struct info_wish) { 0 });
 	if (r->did_create) buf_append_str(&b, ",\"did_create\":true");
 	api_answer(r, &b);
+}
+
+/* Creating what is there already, just so, is no error: whoever was first. */
+static bool exists_alike(const struct api_request *r)
+{
+	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
+	return s && stream_config_equal(stream_config(station_stream(s)), &r->config);
 }
 
 static void meta_done(struct meta_req *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, meta_req);
-	if (q->result == OK) {
+	r->in_catalogue = false;
+	if (q->result == OK || (q->result == ERR_EXISTS && exists_alike(r))) {
 		api_wait(r);
 	} else if (q->result == ERR_EXISTS) {
 		api_refuse(r, JS_STREAM_NAME_EXISTS, NULL);
@@ -130,11 +141,24 @@ static bool take_config(struct api_request *r)
 	return true;
 }
 
+/* Of a stream that is on its way into the catalogue. */
+static bool overlaps_coming(const struct api_request *r, struct slice subject)
+{
+	LIST_EACH (node, &r->api->requests) {
+		const struct api_request *other = CONTAINER_OF(node, struct api_request, link);
+		if (other->in_catalogue && other->account == r->account && strcmp(other->stream, r->stream) != 0 &&
+			stream_config_overlaps(&other->config, subject))
+			return true;
+	}
+	return false;
+}
+
 static bool overlaps(struct api_request *r)
 {
 	for (size_t i = 0; i < r->config.subject_count; i++) {
-		if (!stations_overlap(r->api->stations, r->account->name, slice_of_str(r->config.subjects[i]),
-			    slice_of_str(r->config.name)))
+		struct slice subject = slice_of_str(r->config.subjects[i]);
+		if (!stations_overlap(r->api->stations, r->account->name, subject, slice_of_str(r->config.name)) &&
+			!overlaps_coming(r, subject))
 			continue;
 		api_refuse(r, JS_SUBJECT_OVERLAP, NULL);
 		return true;
@@ -160,6 +184,7 @@ void api_stream_create(struct api_request *r)
 		return;
 	}
 	if (overlaps(r)) return;
+	r->in_catalogue = true;
 	r->meta_req = (struct meta_req) { .done = meta_done };
 	meta_stream_create(r->api->meta, r->account->name, &r->config, &r->meta_req);
 }
@@ -174,6 +199,7 @@ void api_stream_update(struct api_request *r)
 		return;
 	}
 	if (overlaps(r)) return;
+	r->in_catalogue = true;
 	r->meta_req = (struct meta_req) { .done = meta_done };
 	meta_stream_update(r->api->meta, r->account->name, &r->config, &r->meta_req);
 }
@@ -215,13 +241,10 @@ static void info_synced(struct stream_req *q)
 	wish.offset = (uint64_t)json_integer_value(json_object_get(root, "offset"));
 	struct buf b = { 0 };
 	buf_append_byte(&b, ',');
-	print_info(&b, s, &wish);
-	if (wish.subjects_filter.n) {
-		struct stream_state st;
-		stream_state(station_stream(s), &st);
-		buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)st.subject_count,
+	print_info(&b, s, r->api->stations->domain, &wish);
+	if (wish.matched)
+		buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)wish.matched,
 			(unsigned long long)wish.offset, SUBJECTS_LIMIT);
-	}
 	json_decref(root);
 	api_answer(r, &b);
 }
@@ -236,6 +259,7 @@ struct listing {
 	struct buf b;
 	uint64_t offset, total, shown, limit;
 	struct slice subject;
+	const char *domain;
 	bool names;
 };
 
@@ -249,7 +273,7 @@ static bool list_one(void *arg, struct station *s)
 		api_string_print(&l->b, station_stream_name(s));
 	} else {
 		buf_append_byte(&l->b, '{');
-		print_info(&l->b, s, &(struct info_wish) { 0 });
+		print_info(&l->b, s, l->domain, &(struct info_wish) { 0 });
 		buf_append_byte(&l->b, '}');
 	}
 	return true;
@@ -257,7 +281,9 @@ static bool list_one(void *arg, struct station *s)
 
 static void list_streams(struct api_request *r, bool names)
 {
-	struct listing l = { .names = names, .limit = names ? NAMES_LIMIT : LIST_LIMIT };
+	struct listing l = {
+		.names = names, .limit = names ? NAMES_LIMIT : LIST_LIMIT, .domain = r->api->stations->domain
+	};
 	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
 	if (r->body.n && !json_is_object(root)) {
 		json_decref(root);
@@ -319,6 +345,10 @@ void api_account_info(struct api_request *r)
 		",\"limits\":{\"max_memory\":-1,\"max_storage\":-1,\"max_streams\":-1,\"max_consumers\":-1,\"max_ack_"
 		"pending\":-1,"
 		"\"memory_max_stream_bytes\":-1,\"storage_max_stream_bytes\":-1,\"max_bytes_required\":false}");
+	if (r->api->stations->domain) {
+		buf_append_str(&b, ",\"domain\":");
+		api_string_print(&b, slice_of_str(r->api->stations->domain));
+	}
 	buf_printf(&b, ",\"api\":{\"total\":%llu,\"errors\":%llu}", (unsigned long long)r->api->total,
 		(unsigned long long)r->api->errors);
 	api_answer(r, &b);

@@ -108,19 +108,23 @@ static enum err open_log(struct vault *v, const struct conf *conf, const struct 
 	return e;
 }
 
+/* $G stores on its own account only where no other is configured (spec §5.1). */
 static bool account_stores(const struct conf *conf, struct slice name)
 {
-	if (slice_eq(name, AUTH_ACCOUNT_GLOBAL)) return true;
-	for (size_t i = 0; i < conf->account_count; i++)
-		if (slice_eq_str(name, conf->accounts[i].name)) return conf->accounts[i].jetstream.enabled;
-	return false;
+	bool others = false;
+	for (size_t i = 0; i < conf->account_count; i++) {
+		const char *at = conf->accounts[i].name;
+		if (slice_eq_str(name, at)) return conf->accounts[i].jetstream.enabled;
+		others |= !conf->system_account || strcmp(at, conf->system_account) != 0;
+	}
+	return slice_eq(name, AUTH_ACCOUNT_GLOBAL) && !others;
 }
 
 static void open_accounts(struct vault *v, struct auth *auth, const struct conf *conf)
 {
 	struct account *a;
 	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;)
-		if (!a->is_system && account_stores(conf, a->name)) api_open_account(&v->api, a);
+		if (!a->is_system) api_open_account(&v->api, a, account_stores(conf, a->name));
 }
 
 static void timer_fire(struct io_timer *t) { (void)t; /* a turn ends: somebody asks vault_is_ready */ }
@@ -140,6 +144,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	struct raft_links links = { .send = no_link };
 	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);
+	if (conf->jetstream.domain && *conf->jetstream.domain) v->stations.domain = mem_strdup(conf->jetstream.domain);
 	e = meta_open(&v->groups, io, diag, self, &catalogue_ops, v, &v->meta);
 	if (e != OK) (void)snprintf(why, why_bytes, "the catalogue of streams can not be opened: %s", err_text(e));
 	if (e == OK) {

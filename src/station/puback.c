@@ -19,10 +19,12 @@ static void send(struct station *s, struct slice reply, struct slice body)
 
 static void send_ack(struct station *s, struct slice reply, uint64_t seq, bool duplicate)
 {
-	char text[400];
-	int n = snprintf(text, sizeof text, "{\"stream\":\"%s\", \"seq\":%llu%s}", stream_config(s->stream)->name,
-		(unsigned long long)seq, duplicate ? ",\"duplicate\": true" : "");
-	send(s, reply, slice_of(text, (size_t)n));
+	char text[700];
+	const char *domain = s->stations->domain;
+	int n = snprintf(text, sizeof text, "{\"stream\":\"%s\",%s%s%s \"seq\":%llu%s}", stream_config(s->stream)->name,
+		domain ? " \"domain\":\"" : "", domain ? domain : "", domain ? "\"," : "", (unsigned long long)seq,
+		duplicate ? ",\"duplicate\": true" : "");
+	send(s, reply, slice_of(text, size_min((size_t)n, sizeof text - 1)));
 }
 
 static void send_error(struct station *s, struct slice reply, const struct js_error *e)

@@ -175,6 +175,7 @@ void stations_deinit(struct stations *t)
 	LIST_EACH_SAFE (node, &t->all) station_free(CONTAINER_OF(node, struct station, link_by_age));
 	map_deinit(&t->by_name);
 	pool_deinit(&t->publishes);
+	mem_free(t->domain);
 }
 
 void station_mark_dirty(struct station *s)

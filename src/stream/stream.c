@@ -156,6 +156,8 @@ void stream_want_config(struct stream *s, const struct stream_config *c)
 	if (s->leading) propose_wanted_config(s);
 }
 
+bool stream_config_is_settled(const struct stream *s) { return stream_config_equal(&s->machine.config, &s->wanted); }
+
 bool stream_take_config_changed(struct stream *s)
 {
 	bool changed = s->machine.config_changed;

@@ -172,7 +172,9 @@ void log_turn_end(struct log *l)
 static void log_closed(struct io_task *t)
 {
 	struct log *l = CONTAINER_OF(t, struct log, closed_task);
-	l->closed(l->closed_arg); /* may free the log */
+	void (*closed)(void *arg) = l->closed;
+	l->closed = NULL;
+	closed(l->closed_arg); /* may free the log */
 }
 
 static void log_close_step(struct log *l)

@@ -33,12 +33,20 @@ static int signal_number(const char *name)
 	return 0;
 }
 
+static bool pid_parse(const char *text, pid_t *out)
+{
+	int64_t pid;
+	if (slice_to_i64(slice_of_str(text), &pid) != OK || pid <= 0 || pid > INT32_MAX) return false;
+	*out = (pid_t)pid;
+	return true;
+}
+
 /* The program's name of a pid is nats-server's or ours, and it is not this process. */
-static bool pid_is_server(const char *pid)
+static bool pid_is_server(pid_t pid)
 {
 	char path[64], comm[64] = "";
-	if (atoi(pid) == (int)getpid()) return false;
-	(void)snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
+	if (pid == getpid()) return false;
+	(void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
 	FILE *f = fopen(path, "re");
 	if (!f) return false;
 	if (!fgets(comm, sizeof comm, f)) comm[0] = '\0';
@@ -54,20 +62,13 @@ static unsigned pids_find(const char *glob, pid_t *pids)
 	if (!proc) return 0;
 	const struct dirent *entry;
 	while ((entry = readdir(proc)) != NULL && count < SIGNAL_PIDS_MAX) {
-		if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name)) continue;
+		pid_t pid;
+		if (!pid_parse(entry->d_name, &pid)) continue;
 		if (glob && fnmatch(glob, entry->d_name, 0) != 0) continue;
-		if (pid_is_server(entry->d_name)) pids[count++] = (pid_t)atoi(entry->d_name);
+		if (pid_is_server(pid)) pids[count++] = pid;
 	}
 	(void)closedir(proc);
 	return count;
-}
-
-static bool pid_parse(const char *text, pid_t *out)
-{
-	int64_t pid;
-	if (slice_to_i64(slice_of_str(text), &pid) != OK || pid <= 0 || pid > INT32_MAX) return false;
-	*out = (pid_t)pid;
-	return true;
 }
 
 static bool pid_of_file(const char *path, pid_t *out)

@@ -130,7 +130,7 @@ struct conf {
 	const char *http_base_path; /* never NULL: "" or "/x" */
 
 	/* logging */
-	bool debug, trace, trace_verbose, trace_headers, logtime, logtime_utc;
+	bool debug, trace, trace_verbose, trace_headers, logtime, logtime_utc, syslog;
 	const char *log_file;
 	uint64_t log_size_limit_bytes; /* 0: never rotate */
 	int64_t log_max_num;           /* rotated files kept; 0: all */

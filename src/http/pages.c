@@ -48,11 +48,13 @@ void page_healthz(struct http *h, const struct http_request *q, struct http_resp
 
 void http_date_print(struct buf *b, int64_t unix_ns)
 {
-	static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+	static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov",
+		"Dec" };
 	time_t seconds = (time_t)(unix_ns / (int64_t)NS_PER_S);
 	struct tm t;
 	if (!gmtime_r(&seconds, &t)) return;
-	buf_printf(b, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + t.tm_wday * 3, t.tm_mday, months + t.tm_mon * 3,
+	buf_printf(b, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days[t.tm_wday], t.tm_mday, months[t.tm_mon],
 		t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
 }
 
@@ -61,7 +63,7 @@ void http_uptime_print(struct buf *b, int64_t ns)
 	static const struct {
 		int64_t seconds;
 		char unit;
-	} units[] = { { 365 * 86400, 'y' }, { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' } };
+	} units[] = { { 31536000, 'y' }, { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' } };
 	int64_t left = ns / (int64_t)NS_PER_S;
 	bool begun = false;
 	for (size_t i = 0; i < COUNT_OF(units); i++) {

@@ -196,6 +196,7 @@ static void conn_keep(struct conn *c, const uint8_t *p, size_t n)
 		size_t cap = CONN_IN_BYTES_MIN;
 		while (cap < n) cap *= 2;
 		if (cap > c->in_cap) conn_in_grow(c, cap);
+		ASSERT(c->in);
 		memcpy(c->in, p, n);
 	}
 	c->in_count = n;

@@ -71,7 +71,7 @@ static void reload_say_taken(void *arg, const struct conf_change *change)
 static bool reload_log_changed(const struct conf *a, const struct conf *b)
 {
 	return !slice_eq(slice_of_str(a->log_file), slice_of_str(b->log_file)) || a->logtime != b->logtime ||
-	       a->logtime_utc != b->logtime_utc;
+	       a->logtime_utc != b->logtime_utc || a->syslog != b->syslog;
 }
 
 /* Auth has said yes: nothing after this can fail. */

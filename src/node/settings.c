@@ -12,6 +12,7 @@ struct log_sink_options settings_log(const struct conf *c)
 {
 	return (struct log_sink_options) {
 		.file = c->log_file,
+		.syslog = c->syslog,
 		.has_time = c->logtime,
 		.is_utc = c->logtime_utc,
 		.size_limit_bytes = c->log_size_limit_bytes,

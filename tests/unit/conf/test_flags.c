@@ -42,6 +42,7 @@ static void flags_set_what_keys_set(void **state)
 		{ { "x", "-T=false" }, "logtime = false" },
 		{ { "x", "-T" }, "" },
 		{ { "x", "--logtime_utc" }, "logtime_utc = true" },
+		{ { "x", "-s" }, "syslog = true" },
 		{ { "x", "-D" }, "debug = true" },
 		{ { "x", "--debug=T" }, "debug = true" },
 		{ { "x", "-V" }, "trace = true" },
@@ -116,8 +117,9 @@ static void wrong_values_of_flags_are_answered(void **state)
 			"flag -auth: authorization: expected a user and password, or a token, not both\n" },
 		{ { "x", "-sd", "" },
 			"flag -sd: store_dir: expected the path of a directory, found the string \"\"\n" },
-		{ { "x", "-s" }, "flag -s: syslog: not implemented yet and ignored. Logging to syslog; lines go to "
-				 "standard error or log_file.\n" },
+		{ { "x", "-r", "udp://h" },
+			"flag -r: remote_syslog: not implemented yet and ignored. Logging to a remote "
+			"syslog; lines go to standard error or log_file.\n" },
 	};
 	struct buf said = { 0 };
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -173,7 +173,8 @@ static void known_keys_without_effect_say_so(void **state)
 		const char *text, *want;
 		bool is_error;
 	} cases[] = {
-		{ "syslog: true", "main.conf:1:1: syslog: not implemented yet and ignored.", false },
+		{ "remote_syslog: \"udp://h\"", "main.conf:1:1: remote_syslog: not implemented yet and ignored.",
+			false },
 		{ "websocket { port: -1, no_tls: true }", "main.conf:1:1: websocket: not implemented yet and ignored.",
 			false },
 		{ "leafnodes { listen: \"127.0.0.1:-1\" }",

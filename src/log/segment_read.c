@@ -149,6 +149,7 @@ static enum err reader_row(struct segment_reader *r, uint32_t k, struct segment_
 	uint32_t page = k / ROWS_PER_PAGE, at = k % ROWS_PER_PAGE;
 	if (r->page_number != page + 1) {
 		size_t got = 0;
+		buf_clear(&r->page);
 		uint8_t *p = buf_reserve(&r->page, 4096);
 		enum err e = io_file_read(r->idx, segment_row_at(page * ROWS_PER_PAGE), p, 4096, &got);
 		if (e != OK && e != ERR_IO) return e;

@@ -270,6 +270,27 @@ static void large_entries_come_back(void **state)
 	assert_all_verified(f);
 }
 
+/* More rows than one page of the .idx holds: each look-up goes to other pages, and none needs a scan. */
+static void long_segments_are_searched(void **state)
+{
+	struct fixture *f = *state;
+	round_write(f, MIB, 1, 250, 1, 40);
+	round_write(f, MIB, 251, 500, 1, 40);
+	assert_int_equal(f->list.count, 1);
+	assert_all_readable(f);
+	struct segment_reader r;
+	struct buf got = { 0 };
+	uint64_t next = 0;
+	assert_int_equal(segment_open(&r, f->io, &f->place, &f->list.rows[0]), OK);
+	for (uint64_t index = 1; index <= 500; index += 7) {
+		assert_int_equal(segment_read(&r, 501 - index, 501 - index, 1, false, &got, &next), OK);
+		assert_int_equal(segment_read(&r, index, index, 1, false, &got, &next), OK);
+	}
+	assert_false(r.index_is_bad);
+	segment_close(&r);
+	buf_deinit(&got);
+}
+
 static bool each_count(void *arg, const struct entry_head *h, struct slice entry)
 {
 	uint64_t *next = arg;
@@ -691,6 +712,7 @@ int main(void)
 		TEST(holes_are_holes),
 		TEST(reads_are_bounded),
 		TEST(large_entries_come_back),
+		TEST(long_segments_are_searched),
 		TEST(walk_begins_anywhere),
 		TEST(rounds_keep_to_their_sectors),
 		TEST(leftovers_are_written_over),

@@ -329,6 +329,7 @@ static bool append_truth(struct owner *o)
 		entries[count++] = m->truth.at[i];
 	}
 	if (!owner_admits(o, LOG_ADMIT_GROWS, bytes + 8 * ENTRY_HEAD_BYTES)) return false;
+	if (m->now.term < entries[count - 1]->term && !owner_new_term(o)) return false;
 	world_count(o->actor->world, "log append again");
 	owner_append(o, entries, count);
 	return true;
@@ -359,7 +360,7 @@ static bool act_append(struct owner *o)
 	struct model_entry *entries[4];
 	unsigned count = 1 + (unsigned)world_below(w, COUNT_OF(entries));
 	bool is_reserved = world_chance(w, 6);
-	uint32_t body_max = world_chance(w, 10) ? w->body_max : u64_min(w->body_max, 1200);
+	uint32_t body_max = world_chance(w, 10) ? w->body_max : (uint32_t)u64_min(w->body_max, 1200);
 	uint64_t bytes = is_reserved ? 256 : (uint64_t)count * (body_max + ENTRY_HEAD_BYTES + 16);
 	enum log_admission what = is_reserved           ? LOG_ADMIT_RESERVED
 				  : world_chance(w, 10) ? LOG_ADMIT_FREES
@@ -488,7 +489,7 @@ static bool act_gone(struct owner *o)
 	if (!owner_admits(o, LOG_ADMIT_RESERVED, ENTRY_HEAD_BYTES)) return false;
 	(void)actor_op(o, (struct model_op) { .kind = OP_GONE });
 	m->gone_op = w->op_id;
-	if (o->install) install_wake(o);
+	if (o->refill) refill_wake(o);
 	struct log_group *g = o->g;
 	o->g = NULL;
 	w->is_doubted[o->at] = false;
@@ -640,7 +641,8 @@ static bool act_view(struct owner *o)
 	else if (e == ERR_COMPACTED && !oracle_may_be_missing(o, index))
 		accuse(w, VERDICT_LOST, "group %u: log_view says that index %llu is gone", o->at,
 			(unsigned long long)index);
-	uint64_t term = log_term_at(o->g, index);
+	bool is_lost = m->lost_from && index >= m->lost_from && index <= m->lost_to;
+	uint64_t term = is_lost ? 0 : log_term_at(o->g, index);
 	if (term && index <= m->now.log.last && term != model_log_term(&m->now.log, index) && !damage_excuses(w, o->at))
 		accuse(w, VERDICT_WRONG, "group %u: term of index %llu is %llu, not %llu", o->at,
 			(unsigned long long)index, (unsigned long long)term,
@@ -659,7 +661,7 @@ static bool heal(struct owner *o)
 	if (!o->g || o->is_frozen) return false;
 	if (m->gone_op) return act_gone(o);
 	log_group_info(o->g, &i);
-	if (o->is_lost || (i.damaged_from && world_chance(w, 75))) return install_start(o);
+	if (o->is_lost || (i.damaged_from && world_chance(w, 75))) return refill_start(o);
 	uint64_t from = m->commit_now + 1;
 	while (from <= m->now.log.last && from <= m->truth.last && m->now.log.at[from] == m->truth.at[from]) from++;
 	if (from <= m->now.log.last && from > i.last_index) from = m->now.log.last + 1;
@@ -749,7 +751,7 @@ static void actor_close(struct actor *a)
 {
 	a->is_closing = true;
 	for (unsigned i = 0; i < a->world->groups_count; i++)
-		if (a->owners[i].install) install_wake(&a->owners[i]);
+		if (a->owners[i].refill) refill_wake(&a->owners[i]);
 	log_close(a->log, actor_closed, a);
 }
 
@@ -790,7 +792,7 @@ static const struct act {
 	{ "read", 60, true, act_read },
 	{ "view", 30, true, act_view },
 	{ "heal", 60, true, act_heal },
-	{ "install", 8, true, install_start },
+	{ "install", 8, true, refill_start },
 	{ "make", 12, false, act_make },
 	{ "gone", 5, true, act_gone },
 	{ "settle", 18, false, act_settle },
@@ -834,8 +836,8 @@ static bool drain_owner(struct owner *o)
 	struct model_group *m = owner_model(o);
 	struct world *w = o->actor->world;
 	if (!o->g) return true;
-	if (o->install) (void)install_start(o);
-	if (o->install || o->is_frozen || o->is_applying) return false;
+	if (o->refill) (void)refill_start(o);
+	if (o->refill || o->is_frozen || o->is_applying) return false;
 	if (w->is_doubted[o->at]) {
 		(void)heal(o);
 		return false;
@@ -895,22 +897,29 @@ static void actor_tick(struct io_timer *t)
 	io_timer_start(a->io, &a->tick, u64_max(delay, a->idle_ns));
 }
 
+const char *actor_waits_for(const struct actor *a)
+{
+	const struct world *w = a->world;
+	if (!a->log) return "the start";
+	if (a->is_closing) return "the log to close";
+	for (unsigned i = 0; i < w->groups_count; i++) {
+		const struct owner *o = &a->owners[i];
+		if (!o->g) continue;
+		if (o->refill) return "an install";
+		if (w->is_doubted[i]) return "a doubt to end";
+		if (o->is_applying) return "a read";
+	}
+	if (log_admit(a->log, LOG_ADMIT_GROWS, w->body_max) != OK) return "room in the ring";
+	if (!list_is_empty(&a->settles)) return "a settle round";
+	return "its owners";
+}
+
 /* ---- life ---- */
 
 static void actor_line(void *arg, enum diag_level level, const char *line, size_t n)
 {
 	(void)level;
 	note(arg, "%.*s", (int)n, line);
-}
-
-static void actor_fatal(void *arg, const char *why)
-{
-	struct world *w = arg;
-	w->has_died = true;
-	(void)snprintf(w->fatal_why, sizeof w->fatal_why, "%s", why);
-	world_count(w, "log fatal");
-	if (!w->damage.may_die) accuse(w, VERDICT_WEDGE, "the log ended its process without cause: %s", why);
-	sim_node_crash(w->node, crash_kind(w));
 }
 
 static void actor_turn(struct io_turn_hook *h)
@@ -927,7 +936,7 @@ static void actor_free(struct actor *a)
 	while ((node = list_pop_front(&a->reads)) != NULL) mem_free(CONTAINER_OF(node, struct actor_read, link));
 	while ((node = list_pop_front(&a->settles)) != NULL) mem_free(CONTAINER_OF(node, struct settle_wait, link));
 	for (unsigned i = 0; i < WORLD_GROUPS_MAX; i++) {
-		install_drop(&a->owners[i]);
+		refill_drop(&a->owners[i]);
 		machine_deinit(&a->owners[i].machine);
 	}
 	diag_deinit(&a->diag);
@@ -985,7 +994,7 @@ static void actor_count_end(struct actor *a)
 	bool is_commit = a->log->settle.phase == ROUND_WORK && w->is_committing_state;
 	world_count(w, is_commit ? "crash in a round: state store" : phases[a->log->settle.phase]);
 	for (unsigned i = 0; i < w->groups_count; i++)
-		if (a->owners[i].install) world_count(w, "crash in an install");
+		if (a->owners[i].refill) world_count(w, "crash in an install");
 }
 
 static void actor_teardown(void *software)

@@ -229,7 +229,10 @@ void model_view_deinit(struct model_view *v)
 	*v = (struct model_view) { 0 };
 }
 
-void model_group_init(struct model_group *g, uint64_t id) { *g = (struct model_group) { .id = id, .is_used = true }; }
+void model_group_init(struct model_group *g, uint64_t id)
+{
+	*g = (struct model_group) { .id = id, .is_used = true, .generation = 1, .base_generation = 1 };
+}
 
 void model_group_deinit(struct model_group *g)
 {

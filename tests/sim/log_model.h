@@ -123,7 +123,7 @@ struct model_group {
 	uint64_t settled_state;      /* state_index that was confirmed to the owner */
 	uint64_t lost_from, lost_to; /* entries that justified damage has taken; 0: none */
 	uint64_t term_max;
-	uint64_t generation; /* that the last start found, or the last install made */
+	uint64_t generation, base_generation; /* the log's number of it: now, and as the last start found it */
 	uint64_t gone_op;    /* id of the op that ended it; 0: none did */
 };
 void model_group_init(struct model_group *g, uint64_t id);

@@ -4,7 +4,7 @@
  *   log_sim.c     seeds, command line, floors, planted bugs
  *   log_world.c   one history: boots, crashes, the end
  *   log_actor.c   the software on the machine: the log, the owners of its groups, what they do at random
- *   log_install.c an actor refills a group, as a leader would
+ *   log_refill.c an actor refills a group, as a leader would
  *   log_oracle.c  what a start found, against the model
  *   log_damage.c  faults of the disk, and whom they may touch
  *
@@ -44,7 +44,7 @@ struct damage {
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */
-	char what[160];
+	char what[300];
 };
 
 struct actor;
@@ -66,11 +66,14 @@ struct world {
 	struct actor *actor;      /* while a process is starting or up */
 	bool is_committing_state; /* the state store is being written */
 	unsigned boots, ops_done, crashes;
-	bool is_clean;       /* the last process closed its log */
+	bool is_clean; /* the last process closed its log */
+	bool is_last;  /* this start is the last one */
+	uint64_t booted_ns;
 	enum err open_error; /* of the last start */
 	char open_why[300], fatal_why[300];
 	bool has_died; /* by `fatal` */
 	bool is_low;   /* the disk is full */
+	uint64_t low_until_ns, capacity_bytes;
 	struct damage damage;
 	/* what the oracle keeps about groups that are in doubt */
 	bool is_doubted[WORLD_GROUPS_MAX], doubt_is_durable[WORLD_GROUPS_MAX];
@@ -95,19 +98,19 @@ bool world_disk_is_low(const struct world *w);
 
 /* ---- log_actor.c ---- */
 
-struct install;
+struct refill;
 struct owner {
 	struct actor *actor;
 	unsigned at;         /* of world.groups */
 	struct log_group *g; /* NULL: there is none */
 	struct machine machine;
-	uint64_t confirmed;      /* index of the last capture that was confirmed */
-	bool is_lost;            /* the machine's state is not known: only an install helps */
-	bool is_stalled;         /* nothing commits: a group without quorum (S12) */
-	bool is_applying;        /* a read for the machine is under way */
-	bool is_frozen;          /* an install commits */
-	bool needs_term;         /* no append in a term from before a start or a truncation */
-	struct install *install; /* owned */
+	uint64_t confirmed;    /* index of the last capture that was confirmed */
+	bool is_lost;          /* the machine's state is not known: only an install helps */
+	bool is_stalled;       /* nothing commits: a group without quorum (S12) */
+	bool is_applying;      /* a read for the machine is under way */
+	bool is_frozen;        /* an install commits */
+	bool needs_term;       /* no append in a term from before a start or a truncation */
+	struct refill *refill; /* owned */
 	struct log_read_req apply;
 };
 struct actor {
@@ -124,7 +127,8 @@ struct actor {
 	unsigned drained;
 	uint64_t idle_ns, last_progress_ns;
 };
-extern const struct sim_program actor_program; /* arg: the world */
+extern const struct sim_program actor_program;      /* arg: the world */
+const char *actor_waits_for(const struct actor *a); /* for a wedge's text */
 extern const struct log_group_ops owner_ops;
 
 static inline struct model_group *owner_model(const struct owner *o) { return &o->actor->world->groups[o->at]; }
@@ -144,12 +148,12 @@ void machine_capture_all(const struct machine *m, struct state_batch *batch);
 /* Reads a machine back from the state store. False: it is not one. */
 must_check bool machine_load(struct machine *m, struct state *s, uint64_t group, uint64_t state_index);
 
-/* ---- log_install.c ---- */
+/* ---- log_refill.c ---- */
 
 /* Begins to refill the group, or goes on with it; false when that is not possible now. */
-bool install_start(struct owner *o);
-void install_drop(struct owner *o); /* memory, of a process that is gone */
-void install_wake(struct owner *o); /* the log closes, or the group goes: gives up if nothing is under way */
+bool refill_start(struct owner *o);
+void refill_drop(struct owner *o); /* memory, of a process that is gone */
+void refill_wake(struct owner *o); /* the log closes, or the group goes: gives up if nothing is under way */
 
 /* ---- log_oracle.c ---- */
 
@@ -165,9 +169,11 @@ void oracle_doubted(struct owner *o, const char *where);
 
 /* ---- log_damage.c ---- */
 
-void damage_at_rest(struct world *w);                    /* the machine is down: perhaps something rots or vanishes */
-void damage_running(struct actor *a);                    /* perhaps a file rots, a call fails, the disk fills up */
-void damage_all_well(struct world *w);                   /* faults stop */
+void damage_at_rest(struct world *w);  /* the machine is down: perhaps something rots or vanishes */
+void damage_running(struct actor *a);  /* perhaps a file rots, a call fails, the disk fills up */
+void damage_all_well(struct world *w); /* faults stop */
+/* A start has read everything: what is not in doubt now has not been touched by the fault. */
+void damage_was_looked_for(struct world *w);
 bool damage_excuses(const struct world *w, unsigned at); /* may this group be in doubt? */
 
 #endif

@@ -179,6 +179,14 @@ static bool image_decode(struct slice in, struct image *out)
 	return true;
 }
 
+bool sim_state_image_is_whole(struct slice bytes)
+{
+	struct image image = { 0 };
+	bool is_whole = image_decode(bytes, &image);
+	rows_deinit(&image.rows);
+	return is_whole;
+}
+
 /* Reads one image from the device (S5). ERR_IO, ERR_CRASHED and the like; damage is is_good false. */
 static enum err image_read(struct io *io, const char *path, unsigned which, struct image *out)
 {

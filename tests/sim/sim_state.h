@@ -12,7 +12,9 @@
 
 extern const struct state_ops state_sim;
 
-/* "PATH.0" or "PATH.1": for tests that damage them. */
+/* "PATH.0" and "PATH.1": for tests that damage them. */
 enum { SIM_STATE_IMAGES = 2 };
+/* Are these the bytes of a whole image? */
+bool sim_state_image_is_whole(struct slice bytes);
 
 #endif

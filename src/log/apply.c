@@ -185,9 +185,12 @@ static void apply_trunc(const struct applied *a)
 	uint64_t before = a->h->index - 1;
 	reach(g, before);
 	cut_to(g, before);
-	/* What is settled shows how it ended, not how it was then. */
-	if (before <= g->settled_index) g->last_term = a->h->term;
-	if (a->proves && continues(g, before, (uint32_t)a->h->term)) group_clear(g, DOUBT_ENTRIES);
+	/* What is settled shows how it ended, not how it was then; what is not there yet shows nothing. */
+	bool is_unseen = before > g->settled_index && !refs_at(&g->refs, before)->use;
+	bool is_same = continues(g, before, (uint32_t)a->h->term);
+	if (is_unseen) runs_insert(&g->runs, before, a->h->term);
+	if (is_unseen || before <= g->settled_index) g->last_term = a->h->term;
+	if (a->proves && is_same) group_clear(g, DOUBT_ENTRIES);
 }
 
 static void apply_make(const struct applied *a)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sim_impl — private to the simulated twin: its structs, and what its files ask of each other.
  *
- *   sim.c        the world: queue of events, chance, hash, counts      sim_net.c    connections and listeners
- *   sim_fiber.c  stacks and switches                                    sim_client.c scripted connections
- *   sim_node.c   machines and processes: turns, lanes, crashes          sim_page.c   the bytes of one file: cache and device
- *   sim_disk.c   file calls: time, faults, effects                      sim_tree.c   names: directories, cached and durable
+ *   sim.c        the world: queue of events, chance, hash, counts      sim_net.c    streams, connecting, listening
+ *   sim_fiber.c  stacks and switches                                    sim_pipe.c   what lies between them: segments, cuts
+ *   sim_node.c   machines and processes: turns, lanes, crashes          sim_client.c scripted connections
+ *   sim_disk.c   file calls: time, faults, effects                      sim_page.c   the bytes of one file: cache and device
+ *                                                                       sim_tree.c   names: directories, cached and durable
  *
  * One rule keeps runs equal: nothing may depend on an address, and every draw of chance happens in the order of events. */
 #ifndef THEBES_TESTS_SIM_SIM_IMPL_H

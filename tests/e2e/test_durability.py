@@ -6,6 +6,7 @@ confirmed may come again.
 THEBES_DURABILITY_RUNS sets the number of runs (30 in scripts/test --full), THEBES_DURABILITY_SEED repeats one run's choices; the moments of
 the kills depend on the machine too.
 """
+import asyncio
 import os
 import random
 import shutil
@@ -158,9 +159,9 @@ async def check_worker(connect, server, worker, stored):
         info = await js.consumer_info("D", "W")
         if info.num_pending == 0 and info.num_ack_pending == 0:
             break
-        for msg in await sub.fetch(500, timeout=20):
-            rest.add(msg.metadata.sequence.stream)
-            await msg.ack_sync(timeout=20)
+        messages = await sub.fetch(1000, timeout=20)
+        rest.update(msg.metadata.sequence.stream for msg in messages)
+        await asyncio.gather(*(msg.ack_sync(timeout=20) for msg in messages))
     assert not rest & done, f"confirmed acks were forgotten: {sorted(rest & done)[:20]}"
     missing = everything - rest - tried
     assert not missing, f"never delivered to the worker's consumer: {sorted(missing)[:20]}"

@@ -18,7 +18,7 @@ struct log_read {
 	struct log *log;
 	struct log_group *g; /* borrowed; NULL when it went */
 	struct log_read_req *req;
-	bool is_by_seq;
+	bool is_by_seq, is_now;
 	uint64_t seq;
 	uint64_t at; /* where the next part begins */
 	uint32_t epoch;
@@ -354,7 +354,7 @@ static bool read_again(struct log_read *w)
 		return read_plan(w);
 	}
 	bool is_damage = w->result == ERR_CORRUPT;
-	if (w->bad_index.entry_count && !is_overtaken) index_rebuild(w->log, g, &w->bad_index);
+	if (w->bad_index.entry_count && !is_overtaken && w->log->is_started) index_rebuild(w->log, g, &w->bad_index);
 	if (is_damage) {
 		if (w->bad.from == 0) w->bad = (struct segment_range) { w->next, w->next };
 		group_damaged(g, w->bad, "damaged where it was read");
@@ -453,6 +453,7 @@ void log_read_seq(struct log_group *g, uint64_t seq, struct log_read_req *r)
 enum err log_read_now(struct log_group *g, struct log_read_req *r)
 {
 	struct log_read *w = read_new(g, r);
+	w->is_now = true; /* before the loop runs no job can be submitted */
 	bool more = read_plan(w);
 	while (more) {
 		read_submit(w);

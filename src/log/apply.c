@@ -248,7 +248,6 @@ static void apply_install(const struct applied *a)
 		if (!survives) refs_truncate(&g->refs, g->refs.first);
 		runs_deinit(&g->runs);
 		runs_copy(&g->runs, &b.runs);
-		runs_insert(&g->runs, a->h->index, a->h->term);
 	} else if (!survives) {
 		refs_truncate(&g->refs, g->refs.first);
 		runs_truncate(&g->runs, g->settled_index + 1);

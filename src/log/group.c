@@ -395,5 +395,6 @@ void group_damaged(struct log_group *g, struct segment_range bad, const char *wh
 		(unsigned long long)bad.to, what);
 	if (was_in_doubt) return;
 	group_record_doubt(g);
-	if (g->ops && g->ops->doubted) g->ops->doubted(g->owner);
+	/* While opening (log_read_now) the result says so. */
+	if (l->is_started && g->ops && g->ops->doubted) g->ops->doubted(g->owner);
 }

@@ -67,6 +67,16 @@ static enum err install_make(struct log_install *i, struct io *io)
 	return e;
 }
 
+/* Terms of what is left out between two entries are not known, but for the one right before the second. */
+static void install_run(struct log_install *i, const struct entry_head *h, uint64_t last)
+{
+	if (h->index > last + 1) {
+		runs_insert(&i->runs, last + 1, 0);
+		if (h->index > 1) runs_insert(&i->runs, h->index - 1, h->prev_term);
+	}
+	runs_insert(&i->runs, h->index, h->term);
+}
+
 static void entries_run(struct io_job *job)
 {
 	struct log_install *i = CONTAINER_OF(job, struct log_install, job);
@@ -82,7 +92,7 @@ static void entries_run(struct io_job *job)
 			i->result = ERR_CORRUPT;
 			return;
 		}
-		runs_insert(&i->runs, h.index, h.term);
+		install_run(i, &h, last);
 		i->seq_last = u64_max(i->seq_last, h.seq_last);
 		i->result = segment_writer_add(&i->writer, &h, slice_first(entry, entry_bytes(h.body_bytes)));
 	}
@@ -279,7 +289,6 @@ static void install_switch(struct log_install *i)
 	segment_list_copy(&g->segments, &i->writer.list);
 	runs_deinit(&g->runs);
 	runs_copy(&g->runs, &i->runs);
-	runs_insert(&g->runs, i->index, i->term);
 	g->damaged = (struct segment_range) { 0 };
 	g->trim_index = 0;
 	g->epoch++;
@@ -288,9 +297,14 @@ static void install_switch(struct log_install *i)
 static void install_recorded(struct log_install *i)
 {
 	const struct segment_list *l = &i->writer.list;
-	if (l->count && l->rows[l->count - 1].last_index > i->index) {
+	uint64_t last = l->count ? l->rows[l->count - 1].last_index : 0;
+	if (last > i->index) {
 		install_answer(i, ERR_CORRUPT); /* entries beyond the state that came with them */
 		return;
+	}
+	if (last < i->index) {
+		if (last + 1 < i->index) runs_insert(&i->runs, last + 1, 0);
+		runs_insert(&i->runs, i->index, i->term);
 	}
 	install_record(i);
 	install_switch(i);

@@ -162,6 +162,7 @@ enum err log_adopt_cluster(struct log *l, const uint8_t uuid[16], struct log_req
 void log_turn_end(struct log *l)
 {
 	if (l->is_dead) return;
+	l->is_started = true;
 	install_step(l);
 	settle_step(l);
 	journal_turn_end(l);

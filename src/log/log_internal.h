@@ -83,7 +83,7 @@ must_check enum err frame_next(const struct block_key *k, struct slice *in, uint
 /* ---- meta, table, install: what is encoded about groups (meta.c) ---- */
 
 struct term_run {
-	uint64_t first, term; /* entries from index `first` on have this term */
+	uint64_t first, term; /* entries from index `first` on have this term; 0: it is not known (of holes in an install) */
 };
 struct term_runs {
 	struct term_run *p; /* owned, rising in both */
@@ -493,7 +493,8 @@ struct log {
 	struct list installs;                /* of struct log_install.link */
 	uint32_t jobs;                       /* on workers; memory may not go before they are done */
 
-	bool is_dead; /* fatal was called (S17) */
+	bool is_started; /* the first turn has come */
+	bool is_dead;    /* fatal was called (S17) */
 	bool is_closing;
 	void (*closed)(void *arg);
 	void *closed_arg;

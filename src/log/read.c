@@ -18,7 +18,7 @@ struct log_read {
 	struct log *log;
 	struct log_group *g; /* borrowed; NULL when it went */
 	struct log_read_req *req;
-	bool is_by_seq, is_now;
+	bool is_by_seq;
 	uint64_t seq;
 	uint64_t at; /* where the next part begins */
 	uint32_t epoch;
@@ -453,7 +453,6 @@ void log_read_seq(struct log_group *g, uint64_t seq, struct log_read_req *r)
 enum err log_read_now(struct log_group *g, struct log_read_req *r)
 {
 	struct log_read *w = read_new(g, r);
-	w->is_now = true; /* before the loop runs no job can be submitted */
 	bool more = read_plan(w);
 	while (more) {
 		read_submit(w);

@@ -53,8 +53,8 @@ struct raft_options {
 	bool no_pre_vote;        /* for tests */
 	bool mute;               /* neither vote nor campaign until raft_unmute (S22) */
 	size_t recent_bytes_max; /* of entries kept in memory per group for followers close behind. Default 512 KiB */
-	size_t group_bytes_max;  /* proposed and not yet applied, per group: beyond it ERR_FULL. Default 16 MiB */
-	size_t node_bytes_max;   /* the same of all groups together. Default 128 MiB */
+	size_t group_bytes_max;  /* proposed and not yet applied, per group: beyond it ERR_FULL. Default 8 MiB */
+	size_t node_bytes_max;   /* of all groups together; a quarter of a slot of the log at most. Default 16 MiB */
 	size_t entry_bytes_max;  /* of one proposal; no more than the log's. Default 16 MiB */
 	size_t chunk_bytes_max;  /* of one frame of entries that is built here. Default 256 KiB */
 	unsigned chunk_window;   /* chunks on the way to one lagging follower. Default 4 */

@@ -29,8 +29,8 @@ static void options_take(struct raft_groups *r, const struct raft_options *optio
 	set_default(&o->election_ms, sizeof o->election_ms, 2500);
 	set_default(&o->tick_ms, sizeof o->tick_ms, 50);
 	set_default(&o->recent_bytes_max, sizeof o->recent_bytes_max, 512 * KIB);
-	set_default(&o->group_bytes_max, sizeof o->group_bytes_max, 16 * MIB);
-	set_default(&o->node_bytes_max, sizeof o->node_bytes_max, 128 * MIB);
+	set_default(&o->group_bytes_max, sizeof o->group_bytes_max, 8 * MIB);
+	set_default(&o->node_bytes_max, sizeof o->node_bytes_max, 16 * MIB);
 	set_default(&o->entry_bytes_max, sizeof o->entry_bytes_max, 16 * MIB);
 	set_default(&o->chunk_bytes_max, sizeof o->chunk_bytes_max, 256 * KIB);
 	set_default(&o->chunk_window, sizeof o->chunk_window, 4);

@@ -143,19 +143,34 @@ static bool append_resets(struct group *g, uint64_t conflict)
 	return true;
 }
 
-static bool append_fits_disk(const struct group *g, const struct frame_append *a)
+/* How many of the entries there is room for. The leader has admitted them by what they are; here they pass down to the second mark, lest
+ * a full follower never sees what would free its space. The rest comes again. */
+static uint32_t append_fits(const struct group *g, const struct frame_append *a)
 {
 	struct frame_entry_at at = { 0 };
 	struct frame_entry e;
-	bool holds_commands = false;
+	enum log_admission what = LOG_ADMIT_RESERVED;
 	uint64_t bytes = 0;
+	uint32_t fits = 0;
 	while (frame_entry_next(a, &at, &e)) {
+		if (e.kind == ENTRY_COMMAND) what = LOG_ADMIT_FREES;
 		bytes += entry_bytes(e.body.n);
-		holds_commands |= e.kind == ENTRY_COMMAND;
+		if (log_admit(g->set->log, what, bytes) != OK) break;
+		fits++;
 	}
-	/* The leader has admitted them by what they are; here they pass down to the second mark, lest a full follower never sees what
-	 * would free its space. */
-	return bytes == 0 || log_admit(g->set->log, holds_commands ? LOG_ADMIT_FREES : LOG_ADMIT_RESERVED, bytes) == OK;
+	return fits;
+}
+
+static void append_cut(struct group *g, struct frame_append *a, uint32_t count)
+{
+	struct frame_entry_at at = { 0 };
+	struct frame_entry e;
+	if (count == a->count) return;
+	diag_count(g->set->diag, COUNTER_raft_appends_stripped);
+	while (at.index < count) (void)frame_entry_next(a, &at, &e);
+	a->count = count;
+	a->heads = slice_first(a->heads, (size_t)count * FRAME_ENTRY_BYTES);
+	a->bodies = slice_first(a->bodies, at.body_at);
 }
 
 static void append_to_library(const struct frame_append *a, struct raft_append_entries *out)
@@ -202,13 +217,9 @@ static void on_append(struct group *g, struct frame *f)
 	if (conflict && !g->appending && group_term_at(g, a->prev_index) == a->prev_term && append_resets(g, conflict))
 		return;
 	/* Nothing is cut while the library waits for appends: it tells a written entry from its successor only by term. And what does not
-	 * fit the disk is not taken. Either way the message is a heartbeat, and the leader comes again with the entries. */
+	 * fit the disk is not taken. Without entries the message is a heartbeat, and the leader comes again with them. */
 	bool is_frozen = g->frozen_until_ms && set_now_ms(g->set) < g->frozen_until_ms;
-	if ((conflict && g->appending) || is_frozen || !append_fits_disk(g, a)) {
-		diag_count(g->set->diag, COUNTER_raft_appends_stripped);
-		a->count = 0;
-		a->heads = a->bodies = SLICE_NULL;
-	}
+	append_cut(g, a, (conflict && g->appending) || is_frozen ? 0 : append_fits(g, a));
 	/* G10: the library takes min(commit, its own last) for committed; right is the last entry that was compared. */
 	if (!is_off(g, FAULT_bug_g10_commit_unclamped)) a->commit = u64_min(a->commit, a->prev_index + a->count);
 	append_deliver(g, f);

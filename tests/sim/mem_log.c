@@ -597,6 +597,8 @@ enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 	return l->disk->admit[what];
 }
 
+unsigned log_pressure_permille(const struct log *l) { return l->disk->admit[LOG_ADMIT_GROWS] == OK ? 0 : 1000; }
+
 static struct cell *cell_new(const struct log_group *g, uint64_t index, const struct log_entry *e)
 {
 	struct cell *c = NEW(struct cell);

@@ -20,7 +20,7 @@ void raft_disk_new(struct raft_machine *m)
 	d->stall_max_ns = MILLIS(30);
 	d->capacity_bytes = 64 * MIB;
 	m->slot_bytes = (64 + 64 * sim_below(s, 2)) * KIB;
-	m->slot_count = 4 + (uint32_t)sim_below(s, 3);
+	m->slot_count = 5 + (uint32_t)sim_below(s, 3);
 	raft_disk_ok(m);
 }
 

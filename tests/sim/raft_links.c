@@ -239,6 +239,7 @@ enum err sim_links_start(struct sim_links *l, struct io *io, uint64_t self, unsi
 
 void sim_links_teardown(struct sim_links *l)
 {
+	if (!l->io) return;
 	while (!list_is_empty(&l->conns)) conn_free(CONTAINER_OF(l->conns.next, struct link_conn, link));
 	for (unsigned i = 0; i < l->count; i++) {
 		buf_deinit(&l->link[i].waiting[0]);

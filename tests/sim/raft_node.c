@@ -223,6 +223,7 @@ static enum err node_start(void *arg, struct sim_node *sn, struct io *io, void *
 	if (e == OK) {
 		struct raft_options o = n->w->options;
 		o.self = m->raft_id = log_identity(n->log)->raft_id;
+		if (m->slot_bytes) o.node_bytes_max = o.group_bytes_max = (size_t)(m->slot_bytes / 4);
 		raft_groups_init(
 			&n->groups, io, n->log, &n->diag, &o, &(struct raft_links) { sim_links_send, &n->links });
 		e = groups_open(n);

@@ -372,6 +372,17 @@ static void describe(struct run *r)
 	for (unsigned i = 0; i < w->node_count; i++) {
 		(void)printf("  node %u id %llx state %d%s\n", i + 1, (unsigned long long)w->machine[i].raft_id,
 			sim_node_state(w->machine[i].n), w->machine[i].damaged ? " damaged" : "");
+		if (is_up(&w->machine[i])) {
+			const struct raft_node *n = raft_node_of(&w->machine[i]);
+			(void)printf("    log pressure %u, admits %s %s %s; moved %llu entries in %llu rounds, "
+				     "stripped %llu appends\n",
+				log_pressure_permille(n->log), err_name(log_admit(n->log, LOG_ADMIT_GROWS, 1000)),
+				err_name(log_admit(n->log, LOG_ADMIT_FREES, 1000)),
+				err_name(log_admit(n->log, LOG_ADMIT_RESERVED, 1000)),
+				(unsigned long long)n->diag.counter[COUNTER_log_entries_moved],
+				(unsigned long long)n->diag.counter[COUNTER_log_rounds],
+				(unsigned long long)n->diag.counter[COUNTER_raft_appends_stripped]);
+		}
 		for (unsigned g = 0; is_up(&w->machine[i]) && g < w->group_count; g++) {
 			struct chain *c = &raft_node_of(&w->machine[i])->chain[g];
 			struct group_status s;

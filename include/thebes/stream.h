@@ -144,6 +144,10 @@ uint64_t stream_ahead_msgs(const struct stream *s);
 uint64_t stream_ahead_bytes(const struct stream *s);
 /* Last sequence of a literal subject, 0 = none; *count (may be NULL) = live messages of it. */
 uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint64_t *count);
+/* Is the newest message of every subject that matches (a pattern, or empty: all) known? It is not after it was removed, until
+ * stream_find_last has looked for the one before it, which is when r is done. */
+bool stream_knows_last(const struct stream *s, struct slice filter);
+void stream_find_last(struct stream *s, struct slice filter, struct stream_req *r);
 /* Sequence under which the id was stored within the window; 0 = none. *applied false: it is still in flight. */
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied);
 struct slice stream_ahead_last_msg_id(const struct stream *s); /* borrowed for the call */

@@ -67,6 +67,10 @@ static void get_synced(struct stream_req *sync)
 	struct api_request *r = CONTAINER_OF(sync, struct api_request, stream_req);
 	struct station *s = api_station(r);
 	if (!s) return;
+	if (sync->result != OK) {
+		api_refuse_err(r, sync->result);
+		return;
+	}
 	json_t *root = json_loadb((const char *)r->body.p, r->body.n, 0, NULL);
 	int64_t seq = json_integer_value(json_object_get(root, "seq"));
 	const char *last = json_string_value(json_object_get(root, "last_by_subj")),
@@ -76,6 +80,12 @@ static void get_synced(struct stream_req *sync)
 	bool bad = !json_is_object(root) || seq < 0 || (last && (next || seq)) || (!last && !next && seq == 0);
 	if (!bad && last) {
 		struct slice filter = slice_of_str(last);
+		if (!stream_knows_last(station_stream(s), filter)) {
+			r->stream_req = (struct stream_req) { .done = get_synced };
+			stream_find_last(station_stream(s), filter, &r->stream_req);
+			json_decref(root);
+			return;
+		}
 		stream_subjects(station_stream(s), &filter, 1, take_newest, &n);
 		r->seq = n.seq;
 	} else {
@@ -116,10 +126,17 @@ void api_msg_get(struct api_request *r)
 
 /* ---- delete ---- */
 
-static void msg_deleted(struct stream_req *q)
+static void delete_known(struct stream_req *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
 	struct buf b = { 0 };
+	buf_append_str(&b, ",\"success\":true");
+	api_answer(r, &b);
+}
+
+static void msg_deleted(struct stream_req *q)
+{
+	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
 	char seq[24];
 	if (q->result != OK) {
 		api_refuse_err(r, q->result);
@@ -127,8 +144,16 @@ static void msg_deleted(struct stream_req *q)
 		(void)snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
 		api_refuse(r, JS_SEQUENCE_NOT_FOUND, seq);
 	} else {
-		buf_append_str(&b, ",\"success\":true");
-		api_answer(r, &b);
+		struct station *s = api_station(r);
+		if (!s) return;
+		/* the next request may ask for the newest of its subject */
+		r->stream_req = (struct stream_req) { .done = delete_known };
+		if (stream_config(station_stream(s))->retention == STREAM_LIMITS &&
+			!stream_knows_last(station_stream(s), SLICE_NULL)) {
+			stream_find_last(station_stream(s), SLICE_NULL, &r->stream_req);
+		} else {
+			delete_known(&r->stream_req);
+		}
 	}
 }
 

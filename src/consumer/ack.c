@@ -16,7 +16,7 @@ void consumer_end_pending(struct pending *p)
 }
 
 /* Deliveries alone are logged lazily: with the next ack, or here when so many are open that a restart would repeat too much. */
-enum { UNLOGGED_MAX = 4096 };
+enum { UNLOGGED_MAX = 4096, RETRY_MS = 20 };
 
 static bool must_log(const struct consumer *k)
 {
@@ -28,12 +28,51 @@ static bool must_log(const struct consumer *k)
 	return false;
 }
 
+struct state_log {
+	struct stream_req req;
+	struct consumers *all;
+	uint32_t id;
+};
+
+static void retry_fire(struct io_timer *t)
+{
+	struct consumers *c = CONTAINER_OF(t, struct consumers, retry_timer);
+	LIST_EACH (node, &c->by_id) consumer_mark(CONTAINER_OF(node, struct consumer, link_by_id));
+	c->wake(c->wake_arg);
+}
+
+/* The record was refused: what it said must be said again, or an ack would be lost and its message never come again. What a record in
+ * flight says too is harmless to say twice. */
+static void log_again(struct consumer *k)
+{
+	LIST_EACH (node, &k->pending_by_seq) {
+		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
+		if ((p->acking || !p->logged) && !list_is_linked(&p->link_by_log))
+			list_push_back(&k->to_log, &p->link_by_log);
+	}
+	k->all->retry_timer.fire = retry_fire;
+	io_timer_start(k->all->io, &k->all->retry_timer, MILLIS(RETRY_MS));
+}
+
+static void log_done(struct stream_req *r)
+{
+	struct state_log *q = CONTAINER_OF(r, struct state_log, req);
+	struct consumer *k = r->result != OK && q->all->leading ? consumer_by_id(q->all, q->id) : NULL;
+	if (k) log_again(k);
+	mem_free(q);
+}
+
 void consumer_log(struct consumer *k)
 {
 	if (!must_log(k) || k->deleting) return;
 	struct buf b = { 0 };
+	struct state_log *q = NEW(struct state_log);
+	*q = (struct state_log) { .req = { .done = log_done }, .all = k->all, .id = k->id };
 	record_state(&b, k);
-	if (stream_propose_consumer(k->all->stream, buf_slice(&b), NULL) == OK) k->progress_unlogged = false;
+	if (stream_propose_consumer(k->all->stream, buf_slice(&b), &q->req) != OK) {
+		mem_free(q);
+		if (k->all->leading) log_again(k);
+	}
 	buf_deinit(&b);
 }
 
@@ -42,18 +81,22 @@ void consumer_log(struct consumer *k)
 static void answer(struct stream_req *r)
 {
 	struct ack_answer *a = CONTAINER_OF(r, struct ack_answer, req);
-	if (r->result == OK) {
+	const struct consumer *k = consumer_by_id(a->all, a->id);
+	const struct pending *p = k ? pending_find(k, a->sseq) : NULL;
+	if (r->result == OK && !(p && p->acking)) { /* still acking: its own record was refused */
 		struct msg m = { .subject = slice_of(a->reply, a->reply_n), .account = a->all->account };
 		(void)router_publish(&a->all->account->router, &m);
 	}
 	mem_free(a);
 }
 
-static void answer_when_applied(struct consumer *k, struct slice reply)
+static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice reply)
 {
 	if (reply.n == 0) return;
 	struct ack_answer *a = mem_zalloc(sizeof *a + reply.n);
-	*a = (struct ack_answer) { .req = { .done = answer }, .all = k->all, .reply_n = (uint32_t)reply.n };
+	*a = (struct ack_answer) {
+		.req = { .done = answer }, .all = k->all, .sseq = sseq, .id = k->id, .reply_n = (uint32_t)reply.n
+	};
 	memcpy(a->reply, reply.p, reply.n);
 	consumer_log(k);
 	stream_sync(k->all->stream, &a->req);
@@ -115,9 +158,10 @@ static bool is(struct slice payload, const char *word, struct slice *rest)
 	return true;
 }
 
-static void apply_kind(struct consumer *k, struct pending *p, struct slice payload, struct slice reply)
+static void apply_kind(struct consumer *k, uint64_t sseq, struct slice payload, struct slice reply)
 {
 	struct slice rest;
+	struct pending *p = pending_find(k, sseq);
 	bool open = p && !p->acking;
 	if (payload.n == 0 || slice_eq(payload, SLICE("+ACK")) || slice_eq(payload, SLICE("+OK"))) {
 		if (open) ack_one(k, p);
@@ -134,7 +178,7 @@ static void apply_kind(struct consumer *k, struct pending *p, struct slice paylo
 	} else {
 		return;
 	}
-	answer_when_applied(k, reply);
+	answer_when_applied(k, sseq, reply);
 }
 
 static bool next_number(struct slice *tokens, uint64_t *out)
@@ -152,8 +196,7 @@ void consumers_ack(
 	uint64_t count, sseq, cseq;
 	if (!k || !c->leading || k->deleting) return;
 	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return;
-	struct pending *p = pending_find(k, sseq);
-	apply_kind(k, p, payload, reply);
+	apply_kind(k, sseq, payload, reply);
 	consumer_rest(k);
 	consumer_wake(k);
 }

@@ -104,7 +104,6 @@ struct consumer {
 	uint64_t live_cseq, live_sseq;
 	uint64_t acking_count, redelivered_count;
 	struct list to_log;
-	bool progress_unlogged;
 	struct heap due;
 	struct io_timer due_timer, idle_timer;
 	struct list waiting;
@@ -124,6 +123,8 @@ struct consumer {
 struct ack_answer { /* a double ack, or whoever waits for a record */
 	struct stream_req req;
 	struct consumers *all;
+	uint64_t sseq; /* what was acknowledged */
+	uint32_t id;   /* the consumer's */
 	uint32_t reply_n;
 	uint8_t reply[];
 };
@@ -140,6 +141,7 @@ struct consumers {
 	uint32_t id_next;
 	uint32_t *gone; /* owned: ids whose keys must leave the state store */
 	size_t gone_count, gone_cap, gone_captured;
+	struct io_timer retry_timer; /* records that were refused are proposed again */
 	void (*wake)(void *arg);
 	void *wake_arg;
 	bool leading, stopped;

@@ -260,7 +260,6 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 		k->live_sseq = m->seq;
 		k->num_pending = left;
 		k->count_delivered++;
-		k->progress_unlogged = true;
 	}
 	if (k->config.ack_policy != ACK_NONE || consumers_keep_facts(k->all)) {
 		if (!p) {
@@ -457,7 +456,6 @@ void consumer_lead(struct consumer *k, bool leading)
 		}
 		k->live_cseq = k->delivered_cseq;
 		k->live_sseq = k->delivered_sseq;
-		k->progress_unlogged = false;
 		k->scanned_to = 0;
 		consumer_count_end(k, false);
 		return;

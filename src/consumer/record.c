@@ -478,7 +478,7 @@ static void on_settled(void *arg)
 {
 	struct consumers *c = arg;
 	c->gone_count -= c->gone_captured;
-	memmove(c->gone, c->gone + c->gone_captured, c->gone_count * sizeof *c->gone);
+	if (c->gone_captured) memmove(c->gone, c->gone + c->gone_captured, c->gone_count * sizeof *c->gone);
 	c->gone_captured = 0;
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);

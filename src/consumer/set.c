@@ -31,6 +31,7 @@ void consumers_stop(struct consumers *c, bool gone)
 		consumer_end_requests(CONTAINER_OF(node, struct consumer, link_by_id),
 			gone ? "409 Consumer Deleted" : "409 Server Shutdown");
 	c->stopped = true;
+	io_timer_stop(c->io, &c->retry_timer);
 	consumer_stream_ops.lead(c, false);
 }
 
@@ -239,6 +240,30 @@ static void create_resolve(struct create *w)
 	stream_read_start(w->all->stream, &w->read);
 }
 
+static void last_known(struct stream_req *r)
+{
+	struct create *w = CONTAINER_OF(r, struct create, stream_req);
+	if (r->result == OK) {
+		create_resolve(w);
+	} else {
+		create_end(w, r->result);
+	}
+}
+
+/* Policies that begin with the newest of subjects must know which those are. */
+static void create_when_known(struct create *w)
+{
+	const struct consumer_config *k = &w->wish.config;
+	bool asks = k->deliver_policy == DELIVER_LAST || k->deliver_policy == DELIVER_LAST_PER_SUBJECT;
+	struct slice filter = k->filter_count == 1 ? slice_of_str(k->filters[0]) : SLICE_NULL;
+	if (!asks || stream_knows_last(w->all->stream, filter)) {
+		create_resolve(w);
+		return;
+	}
+	w->stream_req = (struct stream_req) { .done = last_known };
+	stream_find_last(w->all->stream, filter, &w->stream_req);
+}
+
 static bool check_names(
 	struct create *w, enum consumer_via via, struct slice name, struct slice filter, struct js_error *e)
 {
@@ -325,7 +350,7 @@ void consumers_create(struct consumers *c, enum consumer_via via, struct slice n
 		record_update(&b, old->id, k);
 		create_propose(w, &b);
 	} else {
-		create_resolve(w);
+		create_when_known(w);
 	}
 }
 

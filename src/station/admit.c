@@ -102,6 +102,10 @@ static enum admit_verdict check_last_subject_seq(
 	if (!a->has_last_subject_seq) return ADMIT_PASS;
 	uint64_t last = stream_ahead_subject(s->stream, m->subject, NULL);
 	if (last == a->expected_last_subject_seq) return ADMIT_PASS;
+	if (!stream_knows_last(s->stream, m->subject)) { /* the one that was last has just been deleted */
+		stream_find_last(s->stream, m->subject, NULL);
+		return reject(js_error_set(e, JS_LAST_SUBJECT_SEQUENCE_UNAVAILABLE, NULL));
+	}
 	return reject(js_error_set(e, JS_LAST_SEQUENCE_WRONG, "%llu", (unsigned long long)last));
 }
 

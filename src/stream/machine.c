@@ -53,9 +53,9 @@ struct slice machine_msg_id(struct slice headers)
 static void keep_newest(struct machine *m, struct slice subject, uint64_t keep)
 {
 	struct subject_entry *e;
-	while ((e = subjects_find(&m->subjects, subject)) != NULL && e->count > keep && e->kept_count) {
+	/* where older ones are not known by name the leader reads and drops them (tidy.c) */
+	while ((e = subjects_find(&m->subjects, subject)) != NULL && e->count > keep && subject_is_kept(e)) {
 		struct subject_kept oldest = e->kept[e->kept_head];
-		if (!seq_index_is_live(&m->seqs, oldest.seq)) return;
 		machine_remove(m, oldest.seq, subject, oldest.bytes);
 	}
 }
@@ -168,6 +168,10 @@ static enum err apply_config(struct machine *m, struct slice json)
 	if (!stream_config_parse(&next, json, &e)) return ERR_CORRUPT;
 	stream_config_deinit(&m->config);
 	m->config = next;
+	for (uint32_t i = 0; next.max_msgs_per_subject > 0 && i < m->subjects.id_next; i++) {
+		struct subject_entry *at = m->subjects.by_id[i];
+		if (at) keep_newest(m, subject_name(at), (uint64_t)next.max_msgs_per_subject);
+	}
 	m->config_dirty = m->config_changed = true;
 	m->config_captured = false;
 	return OK;
@@ -182,6 +186,7 @@ enum err machine_apply(struct machine *m, uint64_t index, const struct record *r
 	case RECORD_SKIP:
 		if (r->seq != m->seqs.last_seq + 1) return ERR_CORRUPT;
 		seq_index_skip(&m->seqs, r->seq);
+		remember_id(m, r);
 		m->last_time_ns = r->time_ns;
 		break;
 	case RECORD_DROP: e = apply_drop(m, r->payload, &ev->removed); break;

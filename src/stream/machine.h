@@ -39,6 +39,7 @@ struct subject_entry {
 	uint64_t count, first_seq_hint, last_seq; /* first: nothing of it is below */
 	struct subject_kept *kept;                /* owned, oldest first: kept[kept_head ..] */
 	uint32_t kept_head, kept_count, kept_cap;
+	uint64_t tidy_keep; /* leader: it is queued to be cut to so many; 0: it is not */
 	uint32_t id, n;
 	bool captured;
 	uint8_t name[]; /* n bytes */
@@ -62,6 +63,10 @@ void subjects_added(struct subjects *t, struct subject_entry *e, uint64_t seq, u
 /* `count` messages of it went; seq 0 = unknown which, all below `below` (a whole block). Frees e when none is left. */
 void subjects_removed(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t below, uint64_t count);
 void subjects_clear(struct subjects *t);
+/* Where the newest message of e really is, after the one that was had been removed. */
+void subjects_last_found(struct subjects *t, struct subject_entry *e, uint64_t seq);
+/* Is every message of it known by name? */
+static inline bool subject_is_kept(const struct subject_entry *e) { return e->kept_count == e->count; }
 
 /* ---- message ids ---- */
 

@@ -31,20 +31,29 @@ static void answer(struct stream_batch *b, enum err result)
 }
 
 /* Both maps hold owned items; empty ones with the same seed and key are left. */
-static void forget_all(struct map *m)
+static void forget_all(struct map *m, void (*item_free)(void *item))
 {
 	struct map empty;
 	void *item;
 	map_init(&empty, m->seed, m->key_of);
-	for (size_t i = 0; (item = map_next(m, &i)) != NULL;) mem_free(item);
+	for (size_t i = 0; (item = map_next(m, &i)) != NULL;) item_free(item);
 	map_deinit(m);
 	*m = empty;
 }
 
+static void subject_free(void *item)
+{
+	struct ahead_subject *a = item;
+	mem_free(a->msgs);
+	mem_free(a);
+}
+
+static void id_free(void *item) { mem_free(item); }
+
 static void forget_ahead(struct stream *s)
 {
-	forget_all(&s->ahead_subjects);
-	forget_all(&s->ahead_ids);
+	forget_all(&s->ahead_subjects, subject_free);
+	forget_all(&s->ahead_ids, id_free);
 	buf_clear(&s->ahead_last_id);
 }
 
@@ -78,6 +87,24 @@ static void proposal_done(struct proposal *p)
 	batch_free(b);
 }
 
+static void ahead_id_forget(struct stream *s, const struct record *r)
+{
+	struct slice id = s->ahead_ids.count ? machine_msg_id(r->headers) : SLICE_NULL;
+	struct ahead_id *d = id.n ? map_get(&s->ahead_ids, id) : NULL;
+	if (d && d->seq == r->seq) mem_free(map_del(&s->ahead_ids, id));
+}
+
+/* The newest of its subject will not be. */
+static void ahead_forget(struct stream *s, const struct record *r)
+{
+	struct ahead_subject *a = r->kind == RECORD_MSG ? map_get(&s->ahead_subjects, r->subject) : NULL;
+	if (a) {
+		a->pushed_out -= u64_min(a->pushed_out, a->msgs[a->at + a->count - 1].pushes_out);
+		if (--a->count == 0) subject_free(map_del(&s->ahead_subjects, r->subject));
+	}
+	ahead_id_forget(s, r);
+}
+
 /* A batch that was never stored: its messages are not ahead any more. */
 static void forget_subjects_of(struct stream *s, struct stream_batch *b)
 {
@@ -87,7 +114,7 @@ static void forget_subjects_of(struct stream *s, struct stream_batch *b)
 	enum err e = batch_open(buf_slice(&b->body), &head, &records);
 	ASSERT(e == OK);
 	while ((e = record_next(&records, &r)) == OK)
-		if (r.kind == RECORD_MSG) stream_ahead_applied(s, &r);
+		if (r.kind == RECORD_MSG || r.kind == RECORD_SKIP) ahead_forget(s, &r);
 	ASSERT(e == ERR_EOF);
 }
 
@@ -100,7 +127,11 @@ void stream_flush(struct stream *s)
 	b->proposal = (struct proposal) { .done = proposal_done };
 	list_push_back(&s->flight, &b->link_by_flight);
 	enum err e = group_propose(s->group, &b->proposal, &b->body, b->grows ? LOG_ADMIT_GROWS : LOG_ADMIT_FREES);
-	if (e == OK) return;
+	if (e == OK) {
+		if (b->grows) s->is_short = false;
+		return;
+	}
+	if (e == ERR_NO_SPACE) s->is_short = true;
 	/* Nothing was stored. Sequences were given out for it, so what follows in this turn must not be proposed either: everything that
 	 * admission assumed starts again from what is applied and what is still in flight. */
 	list_remove(&b->link_by_flight);
@@ -137,6 +168,7 @@ enum err stream_add_record(struct stream *s, struct record *r, struct stream_req
 {
 	if (!s->leading) return ERR_NOT_LEADER;
 	make_room(s, record_bytes(r));
+	if (s->is_short && s->open && s->open->grows != grows) stream_flush(s);
 	if (!s->leading) return ERR_NOT_LEADER;
 	struct stream_batch *b = stream_batch_open(s);
 	batch_add(&b->body, r);
@@ -148,7 +180,7 @@ enum err stream_add_record(struct stream *s, struct record *r, struct stream_req
 
 /* ---- what is in flight, by subject and by id ---- */
 
-static void ahead_note_subject(struct stream *s, struct slice subject, uint64_t seq)
+static struct ahead_subject *ahead_subject_get(struct stream *s, struct slice subject)
 {
 	struct ahead_subject *a = map_get(&s->ahead_subjects, subject);
 	if (!a) {
@@ -157,8 +189,56 @@ static void ahead_note_subject(struct stream *s, struct slice subject, uint64_t 
 		a->n = (uint32_t)subject.n;
 		(void)map_put(&s->ahead_subjects, a);
 	}
-	a->seq_last = seq;
-	a->count++;
+	return a;
+}
+
+static void ahead_push(struct ahead_subject *a, uint64_t seq, uint64_t bytes, uint32_t pushes_out)
+{
+	if (a->at + a->count == a->cap) {
+		if (a->at > a->count) {
+			memmove(a->msgs, a->msgs + a->at, a->count * sizeof *a->msgs);
+			a->at = 0;
+		} else {
+			a->cap = a->cap ? a->cap * 2 : 2;
+			a->msgs = mem_realloc(a->msgs, a->cap * sizeof *a->msgs);
+		}
+	}
+	a->msgs[a->at + a->count++] = (struct ahead_msg) { seq, bytes, pushes_out };
+	a->pushed_out += pushes_out;
+}
+
+/* Messages of its subject that the next one pushes out when it is applied, and what they weigh: so that the limits of the whole stream do
+ * not count them. They are the oldest of those stored and in flight that are not pushed out yet. */
+static uint32_t ahead_pushes_out(
+	const struct stream *s, struct slice subject, const struct ahead_subject *a, bool rolls_up, uint64_t *bytes)
+{
+	const struct subject_entry *e = subjects_find(&s->machine.subjects, subject);
+	int64_t limit = rolls_up ? 1 : s->machine.config.max_msgs_per_subject;
+	uint64_t stored = e ? e->count : 0, there = stored + a->count;
+	*bytes = 0;
+	if (limit <= 0 || (e && !subject_is_kept(e)) || there < a->pushed_out) return 0;
+	uint32_t n = 0;
+	for (uint64_t left = there - a->pushed_out; left + 1 > (uint64_t)limit; left--, n++) {
+		uint64_t i = a->pushed_out + n;
+		*bytes += i < stored ? e->kept[e->kept_head + i].bytes : a->msgs[a->at + (i - stored)].bytes;
+	}
+	return n;
+}
+
+static void ahead_note_subject(struct stream *s, const struct stream_publish *m, uint64_t seq, uint64_t bytes)
+{
+	struct ahead_subject *a = ahead_subject_get(s, m->subject);
+	uint64_t out_bytes = 0,
+		 out = ahead_pushes_out(s, m->subject, a, m->rollup == STREAM_ROLLUP_SUBJECT, &out_bytes);
+	ahead_push(a, seq, bytes, (uint32_t)out);
+	if (m->rollup == STREAM_ROLLUP_ALL) { /* all that was there before it */
+		out = stream_ahead_msgs(s) - 1;
+		out_bytes = stream_ahead_bytes(s) - bytes;
+	}
+	s->open->drops += out;
+	s->open->drop_bytes += out_bytes;
+	s->dropping_msgs += out;
+	s->dropping_bytes += out_bytes;
 }
 
 static void ahead_note_id(struct stream *s, struct slice id, uint64_t seq)
@@ -174,11 +254,12 @@ static void ahead_note_id(struct stream *s, struct slice id, uint64_t seq)
 
 void stream_ahead_applied(struct stream *s, const struct record *r)
 {
-	struct ahead_subject *a = map_get(&s->ahead_subjects, r->subject);
-	if (a && --a->count == 0) mem_free(map_del(&s->ahead_subjects, r->subject));
-	struct slice id = s->ahead_ids.count ? machine_msg_id(r->headers) : SLICE_NULL;
-	struct ahead_id *d = id.n ? map_get(&s->ahead_ids, id) : NULL;
-	if (d && d->seq == r->seq) mem_free(map_del(&s->ahead_ids, id));
+	struct ahead_subject *a = r->kind == RECORD_MSG ? map_get(&s->ahead_subjects, r->subject) : NULL;
+	if (a) {
+		a->pushed_out -= u64_min(a->pushed_out, a->msgs[a->at++].pushes_out);
+		if (--a->count == 0) subject_free(map_del(&s->ahead_subjects, r->subject));
+	}
+	ahead_id_forget(s, r);
 }
 
 void stream_batch_applied(struct stream *s, uint64_t index)
@@ -212,8 +293,9 @@ uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint
 {
 	const struct subject_entry *e = subjects_find(&s->machine.subjects, subject);
 	const struct ahead_subject *a = map_get(&s->ahead_subjects, subject);
-	if (count) *count = (e ? e->count : 0) + (a ? a->count : 0);
-	return a ? a->seq_last : e ? e->last_seq : 0;
+	uint64_t there = (e ? e->count : 0) + (a ? a->count : 0);
+	if (count) *count = there - u64_min(there, a ? a->pushed_out : 0);
+	return a ? a->msgs[a->at + a->count - 1].seq : e ? e->last_seq : 0;
 }
 
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied)
@@ -239,7 +321,8 @@ enum err stream_propose_msg(struct stream *s, const struct stream_publish *m, st
 	struct machine *k = &s->machine;
 	bool stores = k->config.retention != STREAM_INTEREST || !k->consumers ||
 		      k->consumers->is_wanted(k->consumers_arg, s->ahead_last_seq + 1, m->subject);
-	struct record r = { .kind = RECORD_SKIP };
+	struct record r = { .kind = RECORD_SKIP,
+		.headers = m->msg_id.n ? m->header : SLICE_NULL }; /* its id is remembered */
 	if (stores)
 		r = (struct record) {
 			.kind = RECORD_MSG, .subject = m->subject, .headers = m->header, .payload = m->payload
@@ -247,20 +330,21 @@ enum err stream_propose_msg(struct stream *s, const struct stream_publish *m, st
 	if (stores && m->rollup == STREAM_ROLLUP_SUBJECT) r.flags |= MACHINE_ROLLUP_SUBJECT;
 	if (stores && m->rollup == STREAM_ROLLUP_ALL) r.flags |= MACHINE_ROLLUP_ALL;
 	make_room(s, record_bytes(&r));
+	if (s->is_short && s->open && !s->open->grows) stream_flush(s);
 	if (!s->leading) return ERR_NOT_LEADER;
 	r.seq = s->ahead_last_seq + 1; /* only now: a flush that failed has taken sequences back */
 	r.time_ns = stream_next_time(s);
 	enum err e = stream_add_record(s, &r, req, true);
 	if (e != OK) return e;
 	req->seq = *seq = s->ahead_last_seq = s->open->seq_last = r.seq;
+	if (m->msg_id.n) ahead_note_id(s, m->msg_id, r.seq);
 	if (!stores) return OK;
 	uint64_t bytes = stream_msg_bytes(&k->config, m->subject.n, m->header.n, m->payload.n);
 	s->open->msgs++;
 	s->open->msg_bytes += bytes;
 	s->flight_msgs++;
 	s->flight_bytes += bytes;
-	if (m->msg_id.n) ahead_note_id(s, m->msg_id, r.seq);
-	ahead_note_subject(s, m->subject, r.seq);
+	ahead_note_subject(s, m, r.seq, bytes);
 	retain_proposed(s, r.seq, bytes, r.time_ns, m->subject);
 	return OK;
 }

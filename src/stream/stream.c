@@ -53,14 +53,15 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	while ((e = record_next(&records, &r)) == OK) {
 		struct machine_event ev;
 		if (machine_apply(&s->machine, index, &r, &ev) != OK) return false;
-		if (ev.kind == RECORD_MSG && s->leading) stream_ahead_applied(s, &r);
+		if (!s->leading) continue;
+		if (ev.kind == RECORD_MSG || ev.kind == RECORD_SKIP) stream_ahead_applied(s, &r);
+		if (ev.kind == RECORD_MSG) tidy_msg(s, &r);
+		if (ev.kind == RECORD_CONFIG) tidy_all(s);
 	}
 	if (e != ERR_EOF) return false;
 	s->machine.index = index;
 	if (s->machine.seqs.last_seq != seq_before) reads_note_entry(s, index, seq_before, s->machine.seqs.last_seq);
 	if (s->leading) stream_batch_applied(s, index);
-	/* While the group opens there is no handle to it yet; the next entry trims. */
-	if (s->group && s->machine.seqs.live == 0) group_trim(s->group, index);
 	if (s->applied) s->applied(s->applied_arg);
 	return true;
 }
@@ -105,11 +106,13 @@ static void on_lead(void *owner, bool leading, uint64_t term)
 	s->term = term;
 	s->leading = leading && !s->closing;
 	stream_ahead_reset(s);
+	tidy_reset(s);
 	if (s->machine.consumers) s->machine.consumers->lead(s->machine.consumers_arg, s->leading);
 	if (s->leading) {
 		retain_reset(s);
 		propose_wanted_config(s);
 		retain_run(s);
+		tidy_all(s);
 	}
 	if (s->applied) s->applied(s->applied_arg);
 }
@@ -194,6 +197,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	list_init(&s->flight);
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
 	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
+	list_init(&s->tidy);
 	retain_init(s);
 	reads_init(s);
 	*out = s;
@@ -235,6 +239,7 @@ void stream_free(struct stream *s)
 {
 	if (!s) return;
 	stream_ahead_reset(s);
+	tidy_reset(s);
 	retain_deinit(s);
 	reads_deinit(s);
 	map_deinit(&s->ahead_subjects);
@@ -292,6 +297,10 @@ void stream_apply_remove(struct stream *s, uint64_t seq, struct slice subject, u
 void stream_turn_end(struct stream *s)
 {
 	if (s->leading) retain_run(s);
+	tidy_run(s);
 	stream_flush(s);
-	if (!s->closing) reads_first_time(s);
+	if (s->closing) return;
+	reads_first_time(s);
+	/* Not while applying: the log hears of a whole run of entries at its end. */
+	if (s->machine.seqs.live == 0) group_trim(s->group, s->machine.index);
 }

@@ -45,8 +45,14 @@ struct recent_entry {
 };
 
 /* In-flight messages by subject, and by message id: built when first asked for, dropped when nothing is in flight. */
+struct ahead_msg {
+	uint64_t seq, bytes;
+	uint32_t pushes_out; /* so many older ones of its subject go when it is applied */
+};
 struct ahead_subject {
-	uint64_t seq_last, count;
+	uint64_t pushed_out;    /* of its oldest, in flight or not, by those in flight */
+	struct ahead_msg *msgs; /* owned: in flight, oldest first: msgs[at .. at + count) */
+	uint32_t at, count, cap;
 	uint32_t n;
 	uint8_t name[];
 };
@@ -63,6 +69,7 @@ struct stream {
 	struct group *group;
 	uint64_t term;
 	bool leading, closing, config_proposed;
+	bool is_short; /* the log refused what grows: what frees goes in batches of its own */
 	void (*applied)(void *arg);
 	void *applied_arg;
 	void (*closed)(void *arg);
@@ -82,6 +89,9 @@ struct stream {
 	struct list chunks; /* of struct chunk, last used at the back */
 	struct io_timer chunk_timer;
 	struct stream_req config_req;
+	struct list tidy; /* of subjects that have too many messages */
+	struct stream_req tidy_req;
+	bool tidying;
 	struct stream_read first_read; /* when the first message's time is not known */
 	bool first_reading;
 };
@@ -99,6 +109,12 @@ void stream_ahead_applied(struct stream *s, const struct record *r);
 void stream_batch_applied(struct stream *s, uint64_t index);
 int64_t stream_next_time(struct stream *s);
 void stream_ahead_reset(struct stream *s);
+
+/* tidy.c */
+void tidy_msg(struct stream *s, const struct record *r); /* a message was applied: has its subject too many? */
+void tidy_all(struct stream *s);                         /* the limit may have changed */
+void tidy_run(struct stream *s);
+void tidy_reset(struct stream *s);
 
 /* retain.c */
 void retain_init(struct stream *s);

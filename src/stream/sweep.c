@@ -214,8 +214,9 @@ static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req
 		if (e != OK) sweep_end(w, e);
 		return;
 	}
-	/* whole blocks by number, the rest by name */
-	uint64_t number = bound >> SEQ_BLOCK_SHIFT, whole = 0;
+	/* whole blocks by number, the rest by name; a bound beyond the end means the end */
+	bound = u64_min(bound, ix->last_seq + 1);
+	uint64_t number = u64_min(bound, ix->last_seq) >> SEQ_BLOCK_SHIFT, whole = 0;
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, u64_max(ix->first_seq, number << SEQ_BLOCK_SHIFT), bound);
 	whole = ix->live - seq_index_count(ix, number, NULL, NULL);
 	if (whole == 0) {

@@ -398,3 +398,12 @@ void group_damaged(struct log_group *g, struct segment_range bad, const char *wh
 	/* While opening (log_read_now) the result says so. */
 	if (l->is_started && g->ops && g->ops->doubted) g->ops->doubted(g->owner);
 }
+
+void group_lost_state(struct log_group *g)
+{
+	bool was_in_doubt = group_is_in_doubt(g);
+	group_doubt(g, DOUBT_STATE, 1, "the state that came with an install is damaged");
+	if (was_in_doubt) return;
+	group_record_doubt(g);
+	if (g->ops && g->ops->doubted) g->ops->doubted(g->owner);
+}

@@ -338,9 +338,9 @@ static void install_done(struct io_job *job)
 }
 
 /* The state store holds it, and SETTLED says so. */
-void install_settled(struct log_group *g)
+void install_settled(struct log_group *g, enum err e)
 {
-	if (g->install && g->install->is_recorded) install_answer(g->install, OK);
+	if (g->install && g->install->is_recorded) install_answer(g->install, e);
 }
 
 void log_install_abort(struct log_install *i)

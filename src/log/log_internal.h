@@ -112,6 +112,9 @@ void group_meta_encode(const struct group_meta *m, struct buf *out); /* appends 
 /* *out is zeroed. ERR_CORRUPT, ERR_FORMAT. Deinit in every case. */
 must_check enum err group_meta_decode(struct slice in, struct group_meta *out);
 void group_meta_deinit(struct group_meta *m);
+/* The entries are there and the state is not: what start finds so is in doubt. */
+void group_meta_lose_state(struct group_meta *m);
+static inline bool group_meta_has_lost_state(const struct group_meta *m) { return m->state_index < m->settled_index; }
 
 /* What SETTLED says, and each table repeats (S13). */
 enum { SETTLED_BYTES = 48 };
@@ -246,6 +249,8 @@ void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *f
 void group_record_doubt(struct log_group *g);
 /* A read or a copy found settled entries damaged. */
 void group_damaged(struct log_group *g, struct segment_range bad, const char *what);
+/* A round found that the state which came with an install is damaged. */
+void group_lost_state(struct log_group *g);
 void group_place(const struct log_group *g, struct segment_place *out);
 void group_truncate(struct log_group *g, uint64_t from);
 
@@ -538,7 +543,8 @@ void read_cancel_group(struct log_group *g);
 void read_deinit(struct log *l);
 void install_deinit(struct log *l);
 void install_step(struct log *l);
-void install_settled(struct log_group *g);
+/* The round that moved an install's state into the state store is recorded. ERR_CORRUPT: there was none to move, the group is in doubt. */
+void install_settled(struct log_group *g, enum err e);
 void install_abort_group(struct log_group *g);
 
 #endif

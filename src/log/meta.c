@@ -190,6 +190,12 @@ enum err group_meta_decode(struct slice in, struct group_meta *out)
 	return l->count && l->rows[l->count - 1].last_index > out->settled_index ? ERR_CORRUPT : OK;
 }
 
+void group_meta_lose_state(struct group_meta *m)
+{
+	m->state_index = m->state_term = m->conf_index = 0;
+	buf_clear(&m->conf);
+}
+
 void group_meta_deinit(struct group_meta *m)
 {
 	buf_deinit(&m->conf);

@@ -317,6 +317,11 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 		g->conf = m.conf;
 		g->runs = m.runs;
 		g->segments = m.segments;
+		if (group_meta_has_lost_state(&m)) {
+			g->doubt |= DOUBT_STATE;
+			g->doubt_from = 1;
+			g->doubt_why = mem_strdup("its state is lost");
+		}
 		if (log_fault(s->log, FAULT_bug_s9_state_index))
 			g->state_index = u64_max(g->state_index, g->settled_index + 1);
 		m = (struct group_meta) { 0 };
@@ -576,13 +581,16 @@ static enum err move_read(struct start *s, struct move *m, struct log_group *g)
 	m->groups[i] = g;
 	enum err e =
 		install_read_state(s->io, &place, g->installed_state_bytes, g->installed_state_crc, &m->batches[i]);
-	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND) {
-		buf_clear(&m->batches[i]);
-		group_doubt(g, DOUBT_STATE, 1, "the state that came with an install is damaged");
-		e = OK;
-	}
 	struct group_meta meta;
 	settle_meta(g, &meta);
+	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND || e == ERR_IO) {
+		buf_clear(&m->batches[i]);
+		group_doubt(g, DOUBT_STATE, 1, "the state that came with an install is damaged");
+		group_meta_lose_state(&meta);
+		g->state_index = g->state_term = g->conf_index = 0;
+		buf_clear(&g->conf);
+		e = OK;
+	}
 	group_meta_encode(&meta, &m->metas[i]);
 	group_meta_deinit(&meta);
 	m->changes[i] = (struct state_change) {

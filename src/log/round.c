@@ -54,13 +54,23 @@ static enum err group_fetch_floats(struct round *r, struct round_group *rg)
 	return e;
 }
 
+/* The state that came with an install. Damage costs the group its state, not the round. */
+static enum err group_read_state(struct io *io, struct round_group *rg)
+{
+	enum err e = install_read_state(io, &rg->place, rg->state_bytes, rg->state_crc, &rg->state);
+	if (e != ERR_CORRUPT && e != ERR_NOT_FOUND && e != ERR_IO) return e;
+	buf_clear(&rg->state);
+	rg->is_state_bad = true;
+	group_meta_lose_state(&rg->meta);
+	return OK;
+}
+
 static enum err group_settle(struct round *r, struct round_group *rg)
 {
 	struct io *io = r->job.io;
 	enum err e = OK;
 	if (rg->needs_dir && rg->copies.count) e = segment_dir_make(io, &rg->place);
-	if (e == OK && rg->is_installed)
-		e = install_read_state(io, &rg->place, rg->state_bytes, rg->state_crc, &rg->state);
+	if (e == OK && rg->is_installed) e = group_read_state(io, rg);
 	if (e == OK && rg->rewrite) e = rewrite_apply(io, rg->rewrite, &rg->meta.segments);
 	if (e != OK) return e;
 	struct segment_writer w;

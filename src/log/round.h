@@ -15,6 +15,7 @@ struct round_group {
 	struct fetch_items floats; /* not applied: they move to the head of the journal (S12) */
 	uint64_t hole_to;          /* entries below it were left out */
 	bool is_installed, needs_dir;
+	bool is_state_bad; /* found by the worker: the state that came with an install */
 	uint64_t state_bytes; /* S19: of the file that came with an install */
 	uint32_t state_crc;
 	struct state_batch batch;     /* owned: the capture */

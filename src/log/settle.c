@@ -451,6 +451,7 @@ static void group_settled(struct round *r, struct round_group *rg)
 	g->epoch++;
 	diag_add(l->diag, COUNTER_log_entries_settled, rg->settled_count);
 	if (rg->bad.from) group_damaged(g, rg->bad, "damaged in the journal");
+	if (rg->is_state_bad) group_lost_state(g);
 	ASSERT(g->refs.first == g->settled_index + 1 && g->refs.first + g->refs.count == g->last_index + 1);
 }
 
@@ -575,7 +576,7 @@ static void settle_recorded(struct log_req *req)
 		struct log_group *g = r->groups[i]->g ? log_group_find(l, r->groups[i]->id) : NULL;
 		if (!g || g->generation != r->groups[i]->place.generation) continue;
 		if (r->groups[i]->is_installed)
-			install_settled(g);
+			install_settled(g, r->groups[i]->is_state_bad ? ERR_CORRUPT : OK);
 		else if (g->ops && g->ops->settled && r->groups[i]->is_notified)
 			g->ops->settled(g->owner, r->groups[i]->meta.state_index);
 	}

@@ -115,15 +115,19 @@ static void client_publish(struct client *c, const struct wire_op *op, struct sl
 		return;
 	}
 	client_ok(c);
-	struct msg m = {
-		.subject = op->subject,
-		.reply = op->reply,
-		.header = header,
-		.payload = op->payload,
-		.tail = tail,
-		.from = &c->sink,
-		.account = c->session.account,
-	};
+	/* Field by field, for every message: an initializer clears the whole first. */
+	struct msg m;
+	m.subject = op->subject;
+	m.to = SLICE_NULL;
+	m.reply = op->reply;
+	m.header = header;
+	m.payload = op->payload;
+	m.tail = tail;
+	m.from = &c->sink;
+	m.account = c->session.account;
+	m.queues = NULL;
+	m.queue_count = 0;
+	m.flags = 0;
 	size_t taken = router_publish(&c->session.account->router, &m);
 	if (taken == 0 && op->reply.n && c->connect.no_responders && c->state == CLIENT_OPEN)
 		client_tell_no_responders(c, op->reply);

@@ -59,6 +59,8 @@ struct log_identity {
 	uint64_t raft_id; /* > 0, random at birth: a wiped node is somebody new (S21) */
 };
 const struct log_identity *log_identity(const struct log *l);
+/* The largest body of an entry that this store takes: options.entry_bytes_max, or what its slots have room for. */
+uint64_t log_entry_bytes_max(const struct log *l);
 /* Adopts a cluster uuid, once; `done` when both copies are durable. ERR_EXISTS when a different one is there. */
 struct log_req;
 must_check enum err log_adopt_cluster(struct log *l, const uint8_t uuid[16], struct log_req *req);

@@ -41,6 +41,7 @@ struct node_host {
 	 * store; in a simulation it returns and the machine is dead. */
 	void (*die)(void *arg, const char *why);
 	const struct state_ops *state; /* what holds the applied states; NULL: LMDB */
+	const char *failpoint;         /* armed from the first line on, always; NULL: none. For simulations */
 	void *arg;
 };
 

@@ -91,6 +91,7 @@ enum err log_open(struct io *io, struct diag *diag, const struct log_options *op
 	return OK;
 }
 
+uint64_t log_entry_bytes_max(const struct log *l) { return l->options.entry_bytes_max; }
 const struct log_identity *log_identity(const struct log *l) { return &l->identity.id; }
 
 struct state *log_state(struct log *l) { return l->state; }

@@ -234,7 +234,7 @@ static void on_settled(void *owner, uint64_t index)
 	struct meta *m = owner;
 	(void)index;
 	m->gone_count -= m->gone_captured;
-	memmove(m->gone, m->gone + m->gone_captured, m->gone_count * sizeof *m->gone);
+	if (m->gone_captured) memmove(m->gone, m->gone + m->gone_captured, m->gone_count * sizeof *m->gone);
 	m->gone_captured = 0;
 	struct row *r;
 	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;)

@@ -145,7 +145,8 @@ static enum err node_open_log(struct node *n)
 	enum err e = log_sink_open(&n->log, n->io, n->host, &o);
 	if (e == OK) {
 		diag_init(&n->diag, settings_level(&n->conf), log_sink_line, n->log);
-		return OK;
+		if (n->host->failpoint) e = diag_fault_set(&n->diag, slice_of_str(n->host->failpoint), SLICE("always"));
+		return e;
 	}
 	/* No file to say it in: standard error must do. */
 	log_sink_free(n->log);

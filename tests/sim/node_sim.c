@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node_sim — the whole node, parser to disk, under random client histories and every fault of one machine, against the books of what it
+ * promised (node_book.h).
+ *
+ * A seed: streams of several kinds are made; for some seconds clients publish, pull and acknowledge while faults come and go. Then all is
+ * healed: every stream is audited, every consumer drained, audited again; the node is stopped and started, killed and started, and must be
+ * the same each time, by hash. In some seeds bits rot at the end: what is not served then must have been said.
+ *
+ *   node_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--quiet] [--bug NAME] [--expect]
+ *   THEBES_SIM_SECONDS: stops after so many seconds of real time, whatever --seeds says */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sim/node_world.h"
+
+struct settings {
+	uint64_t seeds, seed, budget_s;
+	unsigned seconds;
+	bool trace, quiet, expect;
+	const char *bug;
+};
+
+/* ---- the world goes on ---- */
+
+static void peer_step(struct world *w, struct peer *p)
+{
+	if (!peer_poll(p)) {
+		peer_close(p);
+	} else if (!p->c) {
+		if (server_is_up(w) && world_chance(w, 20)) peer_connect(p);
+	} else if (p->index > 0) {
+		ops_step(w, p);
+		ops_drain(w, p);
+	}
+}
+
+static void notice_death(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_PEERS; i++) (void)!peer_poll(&w->peer[i]); /* what came before it died counts */
+	for (unsigned i = 0; i < WORLD_PEERS; i++) peer_close(&w->peer[i]);
+	server_died(w);
+	world_trace(w, "the server is dead");
+}
+
+static void mind_server(struct world *w)
+{
+	enum sim_state st = sim_node_state(w->n);
+	bool is_up = st == SIM_UP;
+	if (w->was_up && !is_up) {
+		notice_death(w);
+		w->boot_at_ns = world_now(w) + MILLIS(world_between(w, 1, 400));
+	}
+	w->was_up = is_up;
+	if (st != SIM_OFF && st != SIM_DOWN) return;
+	enum err e = sim_node_start_result(w->n);
+	bool is_excused = e == OK || e == ERR_CRASHED || !w->is_calm || w->may_refuse;
+	if (w->boots && w->tried_boots == w->boots && !is_excused)
+		book_violated(&w->book, "START refused (%s): %s", err_name(e), w->words);
+	if (w->stays_down || world_now(w) < w->boot_at_ns) return;
+	w->boot_at_ns = world_now(w) + MILLIS(world_between(w, 20, 400));
+	w->tried_boots = w->boots + 1;
+	world_trace(w, "boot");
+	server_boot(w);
+}
+
+static void world_tick(void *arg)
+{
+	struct world *w = arg;
+	mind_server(w);
+	faults_step(w);
+	for (unsigned i = 0; i < WORLD_PEERS; i++) peer_step(w, &w->peer[i]);
+	for (unsigned i = 0; i < w->book.stream_count; i++) care_step(&w->care[i]);
+	sim_after(w->s, world_between(w, 500 * NS_PER_US, 2 * NS_PER_MS), world_tick, w);
+}
+
+static bool is_violated(void *arg) { return ((struct world *)arg)->book.violation[0] != '\0'; }
+
+/* ---- birth ---- */
+
+static void draw_consumers(struct world *w, struct book_stream *s)
+{
+	bool halves = s->kind == BOOK_WORKQUEUE && world_chance(w, 30);
+	s->consumer_count = (unsigned)world_between(w, 1, s->kind == BOOK_WORKQUEUE ? 1 : BOOK_CONSUMERS_MAX);
+	for (unsigned i = 0; i < s->consumer_count; i++) {
+		struct book_consumer *k = &s->consumer[i];
+		(void)snprintf(k->name, sizeof k->name, "c%u", i);
+		k->filter = i > 0 && world_chance(w, 60) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
+		k->ack_wait_ns = (int64_t)MILLIS(world_between(w, 300, 3000));
+		k->max_deliver = !halves && s->kind <= BOOK_PER_SUBJECT && world_chance(w, 20) ? 3 : -1;
+	}
+}
+
+static void draw_streams(struct world *w)
+{
+	w->book.stream_count = (unsigned)world_between(w, 2, 4);
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		struct book_stream *s = &w->book.stream[i];
+		(void)snprintf(s->name, sizeof s->name, "S%u", i);
+		s->kind = (enum book_kind)sim_below(w->s, BOOK_KINDS);
+		s->limit = s->kind == BOOK_PER_SUBJECT ? world_between(w, 1, 6) : world_between(w, 5, 120);
+		s->window_ns = MILLIS(world_chance(w, 50) ? world_between(w, 300, 3000) : 120000);
+		draw_consumers(w, s);
+		care_init(w, i);
+	}
+}
+
+static void world_open(struct world *w, const struct settings *st, uint64_t seed)
+{
+	*w = (struct world) { .s = sim_new(seed), .bug = st->bug, .is_traced = st->trace };
+	static const uint64_t slots[] = { 256 * KIB, 384 * KIB, 512 * KIB };
+	w->n = sim_node_new(w->s);
+	w->slot_bytes = slots[sim_below(w->s, COUNT_OF(slots))];
+	w->slot_count = (unsigned)world_between(w, 4, 6);
+	w->capacity_bytes = sim_disk(w->n)->capacity_bytes;
+	w->load = (unsigned)world_between(w, 3, 25);
+	w->fault_pace_ms = world_chance(w, 20) ? 4000 : world_between(w, 200, 1500);
+	w->next_fault_ns = MILLIS(world_between(w, 0, 2000));
+	sim_net(w->s)->spike_max_ns = MILLIS(20);
+	draw_streams(w);
+	for (unsigned i = 0; i < WORLD_PEERS; i++) peer_init(&w->peer[i], w->s, i, sim_node_host(w->n));
+	sim_after(w->s, 0, world_tick, w);
+}
+
+static void world_close(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_PEERS; i++) peer_close(&w->peer[i]);
+	sim_free(w->s);
+	for (unsigned i = 0; i < w->book.stream_count; i++) care_deinit(&w->care[i]);
+	book_deinit(&w->book);
+}
+
+/* ---- phases ---- */
+
+static bool all_care(const struct world *w, enum care care, bool or_lost)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++)
+		if (w->care[i].care != care && !(or_lost && w->care[i].care == CARE_LOST)) return false;
+	return true;
+}
+
+static bool are_open(void *arg) { return is_violated(arg) || all_care(arg, CARE_OPEN, false); }
+static bool are_done(void *arg) { return is_violated(arg) || all_care(arg, CARE_DONE, true); }
+
+static void wait_for(struct world *w, sim_done_fn *is_done, uint64_t limit_ns, const char *what)
+{
+	if (is_violated(w) || sim_run_until(w->s, is_done, w, limit_ns)) return;
+	struct buf b = { 0 };
+	for (unsigned i = 0; i < w->book.stream_count; i++)
+		buf_printf(&b, " %s kind %d care %d publishes %u pulls %u acks %u", w->book.stream[i].name,
+			w->book.stream[i].kind, w->care[i].care, w->care[i].publishes, w->care[i].pulls,
+			w->care[i].acks);
+	book_violated(&w->book, "WEDGE: %s not within %.0f s of virtual time; machine %d, node %d, peers %d%d%d%d%d;%s",
+		what, (double)limit_ns / 1e9, sim_node_state(w->n), server_node(w) ? (int)server_node(w)->state : -1,
+		w->peer[0].has_greeted, w->peer[1].has_greeted, w->peer[2].has_greeted, w->peer[3].has_greeted,
+		w->peer[4].has_greeted, buf_str(&b));
+	buf_deinit(&b);
+}
+
+static void run_for(struct world *w, uint64_t ns)
+{
+	if (!is_violated(w)) (void)!sim_run_until(w->s, is_violated, w, ns);
+}
+
+static void audit_all(struct world *w, bool last, const char *what)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		w->care[i].stays_closed = last;
+		if (w->care[i].care != CARE_CREATE) care_audit(&w->care[i], 0, true);
+	}
+	wait_for(w, last ? are_done : are_open, SECONDS(60), what);
+}
+
+static bool is_all_drained(const struct world *w)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++)
+		for (unsigned k = 0; k < w->book.stream[i].consumer_count; k++)
+			if (!w->care[i].is_drained[k]) return false;
+	return true;
+}
+
+static void drain(struct world *w)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].is_draining = true;
+	for (unsigned round = 0; round < 25 && !is_violated(w) && !is_all_drained(w); round++) {
+		run_for(w, SECONDS(3));
+		audit_all(w, false, "the audit of a drain");
+	}
+	if (!is_violated(w) && !is_all_drained(w))
+		book_violated(&w->book, "STUCK: consumers have something left that does not come");
+	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].is_draining = false;
+}
+
+static bool is_serving(void *arg)
+{
+	const struct world *w = arg;
+	const struct node *n = server_node(w);
+	return is_violated(arg) || (n && n->state == NODE_SERVING);
+}
+static bool is_down(void *arg)
+{
+	const struct world *w = arg;
+	return is_violated(arg) || sim_node_state(w->n) == SIM_DOWN || sim_node_state(w->n) == SIM_OFF;
+}
+
+static void check_hashes(struct world *w, const uint64_t before[BOOK_STREAMS_MAX], const char *what)
+{
+	uint64_t now[BOOK_STREAMS_MAX] = { 0 };
+	server_hashes(w, now);
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		if (now[i] != before[i])
+			book_violated(&w->book, "HASH of %s was %016llx, after %s it is %016llx",
+				w->book.stream[i].name, (unsigned long long)before[i], what,
+				(unsigned long long)now[i]);
+		sim_count(w->s, "hash compared");
+	}
+}
+
+static void stop_cleanly(struct world *w)
+{
+	if (is_violated(w)) return;
+	w->was_stopped = false;
+	node_stop(server_node(w), false);
+	io_timer_start(sim_node_io(w->n), &w->nudge, 0); /* a turn of the loop */
+	wait_for(w, is_down, SECONDS(30), "a clean stop");
+	if (!is_violated(w) && !w->was_stopped) book_violated(&w->book, "STOP: the node died instead");
+	sim_count(w->s, "clean stop");
+}
+
+static void nothing(struct io_timer *t) { (void)t; }
+
+static void restarts(struct world *w)
+{
+	uint64_t hash[BOOK_STREAMS_MAX] = { 0 };
+	w->nudge.fire = nothing;
+	run_for(w, SECONDS(1));
+	if (is_violated(w)) return;
+	server_hashes(w, hash);
+	stop_cleanly(w);
+	wait_for(w, is_serving, SECONDS(30), "a start after a clean stop");
+	if (!is_violated(w)) check_hashes(w, hash, "a clean stop");
+	run_for(w, SECONDS(1));
+	if (is_violated(w)) return;
+	sim_node_crash(w->n, world_chance(w, 50) ? SIM_POWER : SIM_KILL);
+	run_for(w, MILLIS(10));
+	wait_for(w, is_serving, SECONDS(30), "a start after a crash in peace");
+	if (!is_violated(w)) check_hashes(w, hash, "a crash in peace");
+	audit_all(w, true, "the last audit");
+}
+
+/* What is served after damage is right; what is not served was said to be damaged, by group. */
+static void judge_rot(struct world *w, const char *where)
+{
+	w->may_refuse = true;
+	w->stays_down = false;
+	if (!sim_run_until(w->s, is_serving, w, SECONDS(20))) {
+		if (!strstr(w->words, "[FTL]") || server_is_up(w))
+			book_violated(
+				&w->book, "SILENT: the node does not serve after rot of %s:\n%s", where, w->words);
+		sim_count(w->s, "rot refused the node");
+		return;
+	}
+	if (is_violated(w)) return;
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		w->care[i].is_damaged = true;
+		w->care[i].refused = 0;
+	}
+	audit_all(w, true, "the audit after rot");
+	bool any = false;
+	for (unsigned i = 0; i < w->book.stream_count; i++) any |= w->care[i].care == CARE_LOST;
+	if (!any) sim_count(w->s, "rot did no harm");
+	if (w->book.violation[0]) world_trace(w, "rot was %s", where);
+}
+
+static void rot(struct world *w)
+{
+	char where[300] = "";
+	bool is_clean = world_chance(w, 60);
+	if (is_violated(w) || !world_chance(w, 35)) return;
+	w->stays_down = true;
+	if (is_clean)
+		stop_cleanly(w);
+	else
+		sim_node_crash(w->n, SIM_POWER);
+	run_for(w, MILLIS(10));
+	for (unsigned flips = (unsigned)world_between(w, 1, 3), i = 0; i < flips && !is_violated(w); i++) {
+		if (!faults_flip(w, where, sizeof where)) continue;
+		world_trace(w, "flipped %s", where);
+		sim_count(w->s, "fault bit flipped");
+	}
+	if (!is_violated(w)) judge_rot(w, where);
+}
+
+static void write_count(void *arg, const char *name, uint64_t count)
+{
+	(void)dprintf(*(int *)arg, "%llu %s\n", (unsigned long long)count, name);
+}
+
+static bool seed_run(const struct settings *st, uint64_t seed, int to)
+{
+	struct world *w = NEW(struct world);
+	world_open(w, st, seed);
+	uint64_t chaos = st->seconds ? SECONDS((uint64_t)st->seconds) : MILLIS(world_between(w, 2000, 8000));
+	run_for(w, chaos);
+	faults_end(w);
+	w->is_silent = true;
+	wait_for(w, are_open, SECONDS(60), "serving after the faults");
+	audit_all(w, false, "the audit after the faults");
+	drain(w);
+	restarts(w);
+	rot(w);
+	bool bad = is_violated(w);
+	if (bad || !st->quiet)
+		(void)printf("seed %" PRIu64
+			     " streams %u publishes %zu boots %u deaths %u time %.1f s events %llu | %s\n",
+			seed, w->book.stream_count, w->book.pub_count, w->boots, w->deaths, (double)world_now(w) / 1e9,
+			(unsigned long long)sim_events(w->s), bad ? w->book.violation : "ok");
+	sim_counts(w->s, write_count, &to);
+	world_close(w);
+	mem_free(w);
+	return bad;
+}
+
+/* ---- a process per seed: it may die of an assertion, and what killed servers had in memory goes with it ---- */
+
+static void tally_put(struct sim_tally *t, const char *name, uint64_t count)
+{
+	size_t at = 0;
+	while (at < t->count && strcmp(t->rows[at].name, name) < 0) at++;
+	if (at == t->count || strcmp(t->rows[at].name, name) != 0) {
+		t->rows = mem_realloc(t->rows, (t->count + 1) * sizeof *t->rows);
+		memmove(t->rows + at + 1, t->rows + at, (t->count - at) * sizeof *t->rows);
+		t->rows[at] = (struct sim_tally_row) { .name = mem_strdup(name) };
+		t->count++;
+	}
+	t->rows[at].count += count;
+}
+
+static void read_counts(int from, struct sim_tally *t)
+{
+	FILE *f = fdopen(from, "r");
+	char line[256];
+	ASSERT(f);
+	while (fgets(line, sizeof line, f)) {
+		char *name = NULL;
+		uint64_t count = strtoull(line, &name, 10);
+		line[strcspn(line, "\n")] = '\0';
+		if (*name == ' ') tally_put(t, name + 1, count);
+	}
+	(void)fclose(f);
+}
+
+/* True when the seed was bad. */
+static bool seed_fork(const struct settings *st, uint64_t seed, struct sim_tally *tally)
+{
+	int ends[2], status = 0;
+	(void)fflush(stdout);
+	if (pipe(ends) != 0) return true;
+	pid_t child = fork();
+	if (child < 0) return true;
+	if (child == 0) {
+		(void)close(ends[0]);
+		bool bad = seed_run(st, seed, ends[1]);
+		(void)fflush(stdout);
+		_exit(bad);
+	}
+	(void)close(ends[1]);
+	read_counts(ends[0], tally);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) (void)printf("seed %" PRIu64 " | DIED\n", seed);
+	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+/* ---- floors: what a batch must have gone through, or its silence says nothing ---- */
+
+static const struct {
+	const char *name;
+	double per_seed;
+} floors[] = {
+	{ "publish acked", 50 },
+	{ "publish duplicate", 1 },
+	{ "publish unknown", 1 },
+	{ "publish refused: expected sequence", 0.3 },
+	{ "publish refused: discard new", 0.3 },
+	{ "delivery", 30 },
+	{ "delivery again", 1 },
+	{ "ack confirmed", 20 },
+	{ "ack nak", 0.5 },
+	{ "ack term", 0.2 },
+	{ "purge", 0.2 },
+	{ "message deleted", 0.02 },
+	{ "stream deleted", 0.02 },
+	{ "fault power", 0.2 },
+	{ "fault kill", 0.2 },
+	{ "fault power inside a settle round", 0.02 },
+	{ "fault disk full", 0.2 },
+	{ "fault bit flipped", 0.2 },
+	{ "client vanishes", 1 },
+	{ "half a message", 0.5 },
+	{ "stream audited whole", 4 },
+	{ "hash compared", 4 },
+	{ "clean stop", 0.9 },
+};
+
+static uint64_t check_floors(const struct sim_tally *t, uint64_t seeds)
+{
+	uint64_t bad = 0;
+	for (size_t i = 0; i < COUNT_OF(floors); i++) {
+		uint64_t have = sim_tally_of(t, floors[i].name);
+		if ((double)have >= floors[i].per_seed * (double)seeds) continue;
+		(void)printf("FLOOR: \"%s\" %llu times in %llu seeds\n", floors[i].name, (unsigned long long)have,
+			(unsigned long long)seeds);
+		bad++;
+	}
+	return bad;
+}
+
+/* ---- main ---- */
+
+static int usage(void)
+{
+	(void)fprintf(
+		stderr, "node_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--quiet] [--bug NAME] [--expect]\n");
+	return 2;
+}
+
+static double real_s(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static bool read_args(struct settings *st, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		struct slice a = slice_of_str(argv[i]);
+		uint64_t v = 0;
+		bool number = i + 1 < argc && slice_to_u64(slice_of_str(argv[i + 1]), &v) == OK;
+		if (slice_eq_str(a, "--trace"))
+			st->trace = true;
+		else if (slice_eq_str(a, "--quiet"))
+			st->quiet = true;
+		else if (slice_eq_str(a, "--expect"))
+			st->expect = true;
+		else if (slice_eq_str(a, "--bug") && i + 1 < argc)
+			st->bug = argv[++i];
+		else if (slice_eq_str(a, "--seeds") && number)
+			st->seeds = v, i++;
+		else if (slice_eq_str(a, "--seed") && number)
+			st->seed = v, i++;
+		else if (slice_eq_str(a, "--seconds") && number)
+			st->seconds = (unsigned)v, i++;
+		else
+			return false;
+	}
+	const char *budget = getenv("THEBES_SIM_SECONDS");
+	return !budget || slice_to_u64(slice_of_str(budget), &st->budget_s) == OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings st = { .seeds = 20, .seed = 1 };
+	struct sim_tally tally = { 0 };
+	uint64_t bad = 0, done = 0;
+	if (!read_args(&st, argc, argv)) return usage();
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	double begin = real_s();
+	while (st.budget_s ? real_s() - begin < (double)st.budget_s : done < st.seeds) {
+		bad += seed_fork(&st, st.seed + done++, &tally);
+		if (st.expect && bad) break;
+	}
+	if (!st.expect) sim_tally_print(&tally, stdout);
+	uint64_t low = !st.expect && done >= 20 ? check_floors(&tally, done) : 0;
+	(void)printf("== %s%s seeds %llu from %llu, violations %llu, floors missed %llu, %.1f s\n",
+		st.bug ? "bug " : "no bug", st.bug ? st.bug : "", (unsigned long long)done, (unsigned long long)st.seed,
+		(unsigned long long)bad, (unsigned long long)low, real_s() - begin);
+	sim_tally_deinit(&tally);
+	return st.expect ? bad == 0 : bad != 0 || low != 0;
+}

@@ -136,7 +136,7 @@ static char *take_token(struct slice *rest)
 	struct slice token = dot < 0 ? *rest : slice_first(*rest, (size_t)dot);
 	*rest = dot < 0 ? SLICE_NULL : slice_from(*rest, (size_t)dot + 1);
 	char *s = mem_zalloc(token.n + 1);
-	memcpy(s, token.p, token.n);
+	if (token.n) memcpy(s, token.p, token.n);
 	return s;
 }
 

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OUT_MAX = 64 * 1024, READ_BYTES = 64 * 1024 };
+enum { OUT_MAX = 64 * 1024, READ_BYTES = 64 * 1024, POLL_MS_MAX = 3600 * 1000 };
 
 uint64_t clock_ns(void)
 {
@@ -129,7 +129,7 @@ static int read_more(struct link *l, uint64_t until_ns)
 		uint64_t now = clock_ns();
 		struct pollfd p = { .fd = l->fd, .events = POLLIN };
 		uint64_t wait_ms = until_ns > now ? (until_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-		int rv = poll(&p, 1, (int)u64_min(wait_ms, 1000 * 3600));
+		int rv = poll(&p, 1, (int)u64_min(wait_ms, POLL_MS_MAX));
 		if (rv < 0 && errno != EINTR) return -1;
 		if (rv <= 0 && until_ns <= clock_ns()) return 0;
 		if (rv <= 0) continue;

@@ -10,38 +10,41 @@ static const char *const deliver_names[] = { "all", "last", "new", "by_start_seq
 static const char *const ack_names[] = { "none", "all", "explicit", NULL };
 static const char *const replay_names[] = { "instant", "original", NULL };
 
+/* Both flags at once, for every text that a client sends. */
+static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES + JSON_ALLOW_NUL;
+
 enum field_type { F_STRING, F_I64, F_U64, F_INT, F_BOOL, F_ENUM, F_TIME, F_BACKOFF, F_FILTER, F_FILTERS, F_METADATA };
 static const struct field {
 	const char *key;
 	enum field_type type;
+	bool always;
 	size_t offset;
 	const char *const *names;
-	bool always;
 } fields[] = {
-	{ "durable_name", F_STRING, offsetof(struct consumer_config, durable), NULL, false },
-	{ "name", F_STRING, offsetof(struct consumer_config, name), NULL, false },
-	{ "description", F_STRING, offsetof(struct consumer_config, description), NULL, false },
-	{ "deliver_policy", F_ENUM, offsetof(struct consumer_config, deliver_policy), deliver_names, true },
-	{ "opt_start_seq", F_U64, offsetof(struct consumer_config, opt_start_seq), NULL, false },
-	{ "opt_start_time", F_TIME, offsetof(struct consumer_config, opt_start_time_ns), NULL, false },
-	{ "ack_policy", F_ENUM, offsetof(struct consumer_config, ack_policy), ack_names, true },
-	{ "ack_wait", F_I64, offsetof(struct consumer_config, ack_wait_ns), NULL, false },
-	{ "max_deliver", F_I64, offsetof(struct consumer_config, max_deliver), NULL, true },
-	{ "backoff", F_BACKOFF, 0, NULL, false },
-	{ "filter_subject", F_FILTER, 0, NULL, false },
-	{ "filter_subjects", F_FILTERS, 0, NULL, false },
-	{ "replay_policy", F_ENUM, offsetof(struct consumer_config, replay_policy), replay_names, true },
-	{ "sample_freq", F_STRING, offsetof(struct consumer_config, sample_freq), NULL, false },
-	{ "max_waiting", F_I64, offsetof(struct consumer_config, max_waiting), NULL, false },
-	{ "max_ack_pending", F_I64, offsetof(struct consumer_config, max_ack_pending), NULL, false },
-	{ "headers_only", F_BOOL, offsetof(struct consumer_config, headers_only), NULL, false },
-	{ "max_batch", F_I64, offsetof(struct consumer_config, max_batch), NULL, false },
-	{ "max_expires", F_I64, offsetof(struct consumer_config, max_expires_ns), NULL, false },
-	{ "max_bytes", F_I64, offsetof(struct consumer_config, max_bytes), NULL, false },
-	{ "inactive_threshold", F_I64, offsetof(struct consumer_config, inactive_threshold_ns), NULL, false },
-	{ "num_replicas", F_INT, offsetof(struct consumer_config, num_replicas), NULL, true },
-	{ "mem_storage", F_BOOL, offsetof(struct consumer_config, mem_storage), NULL, false },
-	{ "metadata", F_METADATA, offsetof(struct consumer_config, metadata), NULL, false },
+	{ "durable_name", F_STRING, false, offsetof(struct consumer_config, durable), NULL },
+	{ "name", F_STRING, false, offsetof(struct consumer_config, name), NULL },
+	{ "description", F_STRING, false, offsetof(struct consumer_config, description), NULL },
+	{ "deliver_policy", F_ENUM, true, offsetof(struct consumer_config, deliver_policy), deliver_names },
+	{ "opt_start_seq", F_U64, false, offsetof(struct consumer_config, opt_start_seq), NULL },
+	{ "opt_start_time", F_TIME, false, offsetof(struct consumer_config, opt_start_time_ns), NULL },
+	{ "ack_policy", F_ENUM, true, offsetof(struct consumer_config, ack_policy), ack_names },
+	{ "ack_wait", F_I64, false, offsetof(struct consumer_config, ack_wait_ns), NULL },
+	{ "max_deliver", F_I64, true, offsetof(struct consumer_config, max_deliver), NULL },
+	{ "backoff", F_BACKOFF, false, 0, NULL },
+	{ "filter_subject", F_FILTER, false, 0, NULL },
+	{ "filter_subjects", F_FILTERS, false, 0, NULL },
+	{ "replay_policy", F_ENUM, true, offsetof(struct consumer_config, replay_policy), replay_names },
+	{ "sample_freq", F_STRING, false, offsetof(struct consumer_config, sample_freq), NULL },
+	{ "max_waiting", F_I64, false, offsetof(struct consumer_config, max_waiting), NULL },
+	{ "max_ack_pending", F_I64, false, offsetof(struct consumer_config, max_ack_pending), NULL },
+	{ "headers_only", F_BOOL, false, offsetof(struct consumer_config, headers_only), NULL },
+	{ "max_batch", F_I64, false, offsetof(struct consumer_config, max_batch), NULL },
+	{ "max_expires", F_I64, false, offsetof(struct consumer_config, max_expires_ns), NULL },
+	{ "max_bytes", F_I64, false, offsetof(struct consumer_config, max_bytes), NULL },
+	{ "inactive_threshold", F_I64, false, offsetof(struct consumer_config, inactive_threshold_ns), NULL },
+	{ "num_replicas", F_INT, true, offsetof(struct consumer_config, num_replicas), NULL },
+	{ "mem_storage", F_BOOL, false, offsetof(struct consumer_config, mem_storage), NULL },
+	{ "metadata", F_METADATA, false, offsetof(struct consumer_config, metadata), NULL },
 };
 /* Push consumers, and what newer servers know: set to more than nothing they would change who gets what. */
 static const struct {
@@ -217,7 +220,7 @@ static bool parse_config(struct consumer_config *c, json_t *root, struct js_erro
 static json_t *load_object(struct slice json, struct js_error *e)
 {
 	json_error_t where = { .text = "an object is expected" };
-	json_t *root = json_loadb((const char *)json.p, json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+	json_t *root = json_loadb((const char *)json.p, json.n, JSON_FLAGS, &where);
 	if (root && json_is_object(root)) return root;
 	json_decref(root);
 	(void)js_error_set(e, JS_INVALID_JSON, "%s", where.text);

@@ -70,7 +70,7 @@ static void append_retention(struct buf *b, const struct station_options *o)
 		buf_printf(b, ",\"max_bytes\":%lld", (long long)value);
 	} else {
 		if (o->retention != STATION_AGE || value <= 0) value = 3600;
-		buf_printf(b, ",\"max_age\":%lld", (long long)(value * (int64_t)NS_PER_S));
+		buf_printf(b, ",\"max_age\":%lld", (long long)value * (long long)NS_PER_S);
 	}
 }
 
@@ -100,7 +100,7 @@ bool station_config(struct stream_config *c, const struct station_options *o, st
 	}
 	buf_printf(&json, "],\"storage\":\"%s\",\"num_replicas\":%d,\"duplicate_window\":%lld",
 		o->storage == STREAM_MEMORY ? "memory" : "file", o->replicas > 0 ? o->replicas : 1,
-		(long long)(window * (int64_t)NS_PER_MS));
+		(long long)window * (long long)NS_PER_MS);
 	append_retention(&json, o);
 	buf_append_byte(&json, '}');
 	bool good = stream_config_parse(c, buf_slice(&json), e);

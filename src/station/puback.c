@@ -81,7 +81,7 @@ static struct publish *publish_make(struct station *s, struct slice reply)
 	p->req.done = publish_done;
 	p->reply_n = (uint16_t)reply.n;
 	if (reply.n > sizeof p->reply) p->reply_long = mem_alloc(reply.n);
-	memcpy(p->reply_long ? p->reply_long : p->reply, reply.p, reply.n);
+	if (reply.n) memcpy(p->reply_long ? p->reply_long : p->reply, reply.p, reply.n);
 	list_push_back(&s->publishes, &p->link);
 	return p;
 }

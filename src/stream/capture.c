@@ -186,7 +186,8 @@ static enum err restore_subject(struct machine *m, uint32_t id, struct slice v)
 	e->kept = mem_alloc((kept + 1) * sizeof *e->kept);
 	e->kept_count = e->kept_cap = kept;
 	for (uint32_t i = 0; i < kept; i++)
-		e->kept[i] = (struct subject_kept) { le64_get(v.p + 32 + i * 16), le64_get(v.p + 40 + i * 16) };
+		e->kept[i] = (struct subject_kept) { le64_get(v.p + 32 + (size_t)i * 16),
+			le64_get(v.p + 40 + (size_t)i * 16) };
 	return OK;
 }
 

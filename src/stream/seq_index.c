@@ -44,7 +44,7 @@ static void make_room(struct seq_index *ix, size_t more)
 {
 	if (ix->head + ix->count + more <= ix->cap) return;
 	if (ix->head > ix->count + more) {
-		memmove(ix->blocks, ix->blocks + ix->head, ix->count * sizeof *ix->blocks);
+		memmove(ix->blocks, ix->blocks + ix->head, ix->count * sizeof(struct seq_block *));
 		ix->head = 0;
 		return;
 	}
@@ -325,7 +325,8 @@ enum err seq_index_decode_block(struct seq_index *ix, uint64_t number, struct sl
 	k->subject_count = k->subject_cap = subjects;
 	k->subjects = mem_alloc((subjects + 1) * sizeof *k->subjects);
 	for (uint32_t i = 0; i < subjects; i++)
-		k->subjects[i] = (struct seq_block_subject) { le32_get(p + 24 + i * 8), le32_get(p + 28 + i * 8) };
+		k->subjects[i] = (struct seq_block_subject) { le32_get(p + 24 + (size_t)i * 8),
+			le32_get(p + 28 + (size_t)i * 8) };
 	if (has_bitmap) {
 		k->gone = mem_alloc(SEQ_BLOCK_WORDS * sizeof *k->gone);
 		for (size_t i = 0; i < SEQ_BLOCK_WORDS; i++)

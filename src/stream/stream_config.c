@@ -10,6 +10,9 @@
 
 enum { NAME_MAX_BYTES = 255, DESCRIPTION_MAX_BYTES = 4096, METADATA_MAX_BYTES = 128 * 1024, REPLICAS_MAX = 5 };
 
+/* Both flags at once, for every text that a client sends. */
+static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES + JSON_ALLOW_NUL;
+
 enum field_type { F_STRING, F_STRINGS, F_I64, F_INT, F_BOOL, F_ENUM, F_METADATA };
 enum field_when { ALWAYS, NOT_EMPTY };
 
@@ -20,33 +23,33 @@ static const char *const discard_names[] = { "old", "new", NULL };
 static const struct field {
 	const char *key;
 	enum field_type type;
-	size_t offset;
 	enum field_when when;
+	size_t offset;
 	const char *const *names; /* F_ENUM */
 } fields[] = {
-	{ "name", F_STRING, offsetof(struct stream_config, name), ALWAYS, NULL },
-	{ "description", F_STRING, offsetof(struct stream_config, description), NOT_EMPTY, NULL },
-	{ "subjects", F_STRINGS, offsetof(struct stream_config, subjects), NOT_EMPTY, NULL },
-	{ "retention", F_ENUM, offsetof(struct stream_config, retention), ALWAYS, retention_names },
-	{ "max_consumers", F_I64, offsetof(struct stream_config, max_consumers), ALWAYS, NULL },
-	{ "max_msgs", F_I64, offsetof(struct stream_config, max_msgs), ALWAYS, NULL },
-	{ "max_bytes", F_I64, offsetof(struct stream_config, max_bytes), ALWAYS, NULL },
-	{ "max_age", F_I64, offsetof(struct stream_config, max_age_ns), ALWAYS, NULL },
-	{ "max_msgs_per_subject", F_I64, offsetof(struct stream_config, max_msgs_per_subject), ALWAYS, NULL },
-	{ "max_msg_size", F_I64, offsetof(struct stream_config, max_msg_size), ALWAYS, NULL },
-	{ "discard", F_ENUM, offsetof(struct stream_config, discard), ALWAYS, discard_names },
-	{ "storage", F_ENUM, offsetof(struct stream_config, storage), ALWAYS, storage_names },
-	{ "num_replicas", F_INT, offsetof(struct stream_config, num_replicas), ALWAYS, NULL },
-	{ "no_ack", F_BOOL, offsetof(struct stream_config, no_ack), NOT_EMPTY, NULL },
-	{ "template_owner", F_STRING, offsetof(struct stream_config, template_owner), NOT_EMPTY, NULL },
-	{ "duplicate_window", F_I64, offsetof(struct stream_config, duplicate_window_ns), NOT_EMPTY, NULL },
-	{ "sealed", F_BOOL, offsetof(struct stream_config, sealed), ALWAYS, NULL },
-	{ "deny_delete", F_BOOL, offsetof(struct stream_config, deny_delete), ALWAYS, NULL },
-	{ "deny_purge", F_BOOL, offsetof(struct stream_config, deny_purge), ALWAYS, NULL },
-	{ "allow_rollup_hdrs", F_BOOL, offsetof(struct stream_config, allow_rollup_hdrs), ALWAYS, NULL },
-	{ "allow_direct", F_BOOL, offsetof(struct stream_config, allow_direct), ALWAYS, NULL },
-	{ "discard_new_per_subject", F_BOOL, offsetof(struct stream_config, discard_new_per_subject), NOT_EMPTY, NULL },
-	{ "metadata", F_METADATA, offsetof(struct stream_config, metadata), NOT_EMPTY, NULL },
+	{ "name", F_STRING, ALWAYS, offsetof(struct stream_config, name), NULL },
+	{ "description", F_STRING, NOT_EMPTY, offsetof(struct stream_config, description), NULL },
+	{ "subjects", F_STRINGS, NOT_EMPTY, offsetof(struct stream_config, subjects), NULL },
+	{ "retention", F_ENUM, ALWAYS, offsetof(struct stream_config, retention), retention_names },
+	{ "max_consumers", F_I64, ALWAYS, offsetof(struct stream_config, max_consumers), NULL },
+	{ "max_msgs", F_I64, ALWAYS, offsetof(struct stream_config, max_msgs), NULL },
+	{ "max_bytes", F_I64, ALWAYS, offsetof(struct stream_config, max_bytes), NULL },
+	{ "max_age", F_I64, ALWAYS, offsetof(struct stream_config, max_age_ns), NULL },
+	{ "max_msgs_per_subject", F_I64, ALWAYS, offsetof(struct stream_config, max_msgs_per_subject), NULL },
+	{ "max_msg_size", F_I64, ALWAYS, offsetof(struct stream_config, max_msg_size), NULL },
+	{ "discard", F_ENUM, ALWAYS, offsetof(struct stream_config, discard), discard_names },
+	{ "storage", F_ENUM, ALWAYS, offsetof(struct stream_config, storage), storage_names },
+	{ "num_replicas", F_INT, ALWAYS, offsetof(struct stream_config, num_replicas), NULL },
+	{ "no_ack", F_BOOL, NOT_EMPTY, offsetof(struct stream_config, no_ack), NULL },
+	{ "template_owner", F_STRING, NOT_EMPTY, offsetof(struct stream_config, template_owner), NULL },
+	{ "duplicate_window", F_I64, NOT_EMPTY, offsetof(struct stream_config, duplicate_window_ns), NULL },
+	{ "sealed", F_BOOL, ALWAYS, offsetof(struct stream_config, sealed), NULL },
+	{ "deny_delete", F_BOOL, ALWAYS, offsetof(struct stream_config, deny_delete), NULL },
+	{ "deny_purge", F_BOOL, ALWAYS, offsetof(struct stream_config, deny_purge), NULL },
+	{ "allow_rollup_hdrs", F_BOOL, ALWAYS, offsetof(struct stream_config, allow_rollup_hdrs), NULL },
+	{ "allow_direct", F_BOOL, ALWAYS, offsetof(struct stream_config, allow_direct), NULL },
+	{ "discard_new_per_subject", F_BOOL, NOT_EMPTY, offsetof(struct stream_config, discard_new_per_subject), NULL },
+	{ "metadata", F_METADATA, NOT_EMPTY, offsetof(struct stream_config, metadata), NULL },
 };
 
 /* Known to newer servers or to later stages of this one; set to anything but their empty value they would change what is stored or who
@@ -292,7 +295,7 @@ bool stream_config_parse(struct stream_config *c, struct slice json, struct js_e
 {
 	*c = (struct stream_config) { 0 };
 	json_error_t where;
-	json_t *root = json_loadb((const char *)json.p, json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+	json_t *root = json_loadb((const char *)json.p, json.n, JSON_FLAGS, &where);
 	bool good = root && json_is_object(root);
 	if (!good) {
 		json_decref(root);

@@ -106,7 +106,8 @@ void stream_want_config(struct stream *s, const struct stream_config *c);
 bool stream_config_is_settled(const struct stream *s);
 /* True once after a configuration was applied. */
 bool stream_take_config_changed(struct stream *s);
-/* Called while a machine applied something: whoever delivers or answers looks again at the end of the turn. */
+/* Called when something was applied, or proposed by a timer or a read: whoever delivers or answers looks again at the end of the turn and
+ * calls stream_turn_end. */
 void stream_on_applied(struct stream *s, void (*applied)(void *arg), void *arg);
 
 /* ---- proposing (leader only) ---- */

@@ -3,6 +3,8 @@
  * order when it is applied. What is in flight is remembered for admission. */
 #include "stream_internal.h"
 
+enum { HELD_BYTES_MAX = 64 * 1024 * 1024, HELD_RETRY_MS = 2 };
+
 struct stream_batch *stream_batch_open(struct stream *s)
 {
 	if (!s->open) {
@@ -11,6 +13,8 @@ struct stream_batch *stream_batch_open(struct stream *s)
 		list_init(&b->reqs);
 		batch_begin(&b->body);
 		s->open = b;
+		if (s->applied)
+			s->applied(s->applied_arg); /* also from a timer or a read: somebody must end the turn */
 	}
 	return s->open;
 }
@@ -70,6 +74,16 @@ void stream_ahead_reset(struct stream *s)
 		f->msgs = f->msg_bytes = f->drops = f->drop_bytes = 0;
 	}
 	forget_ahead(s);
+	struct list held;
+	list_init(&held);
+	list_splice_back(&held, &s->held);
+	s->held_bytes = 0;
+	for (struct list *node; (node = list_pop_front(&held)) != NULL;) {
+		struct stream_batch *h = CONTAINER_OF(node, struct stream_batch, link_by_held);
+		list_remove(&h->link_by_flight);
+		answer(h, ERR_NOT_LEADER);
+		batch_free(h);
+	}
 	if (b) {
 		answer(b, ERR_NOT_LEADER);
 		batch_free(b);
@@ -118,19 +132,92 @@ static void forget_subjects_of(struct stream *s, struct stream_batch *b)
 	ASSERT(e == ERR_EOF);
 }
 
+static enum err batch_propose(struct stream *s, struct stream_batch *b)
+{
+	b->proposal = (struct proposal) { .done = proposal_done };
+	return group_propose(s->group, &b->proposal, &b->body, b->grows ? LOG_ADMIT_GROWS : LOG_ADMIT_FREES);
+}
+
+/* ---- held back ---- */
+
+static void held_fire(struct io_timer *t)
+{
+	struct stream *s = CONTAINER_OF(t, struct stream, held_timer);
+	if (s->applied) s->applied(s->applied_arg);
+}
+
+void stream_held_init(struct stream *s)
+{
+	list_init(&s->held);
+	s->held_timer.fire = held_fire;
+}
+
+/* True: the batch waits until the group has room. It may be in flight already (a lull of the log), but only so much may wait. */
+static bool hold(struct stream *s, struct stream_batch *b)
+{
+	if (s->held_bytes + b->body.n > HELD_BYTES_MAX) return false;
+	s->held_bytes += b->body.n;
+	list_push_back(&s->held, &b->link_by_held);
+	if (!io_timer_is_armed(&s->held_timer)) io_timer_start(s->options.io, &s->held_timer, MILLIS(HELD_RETRY_MS));
+	return true;
+}
+
+static void refuse(struct stream *s, struct stream_batch *b, enum err e);
+
+void stream_held_run(struct stream *s)
+{
+	while (!list_is_empty(&s->held)) {
+		struct stream_batch *b = CONTAINER_OF(s->held.next, struct stream_batch, link_by_held);
+		uint64_t bytes = b->body.n;
+		enum err e = batch_propose(s, b);
+		if (e == ERR_FULL) {
+			if (!io_timer_is_armed(&s->held_timer))
+				io_timer_start(s->options.io, &s->held_timer, MILLIS(HELD_RETRY_MS));
+			return;
+		}
+		s->held_bytes -= bytes;
+		list_remove(&b->link_by_held);
+		if (e == OK) continue;
+		/* what waits behind it has sequences that follow on from it */
+		struct list behind;
+		list_init(&behind);
+		list_splice_back(&behind, &s->held);
+		s->held_bytes = 0;
+		if (s->open) {
+			struct stream_batch *open = s->open;
+			s->open = NULL;
+			batch_end(&open->body, s->ahead_last_seq);
+			list_push_back(&s->flight, &open->link_by_flight);
+			list_push_back(&behind, &open->link_by_held);
+		}
+		while (!list_is_empty(&behind)) { /* the newest first */
+			struct stream_batch *last = CONTAINER_OF(behind.prev, struct stream_batch, link_by_held);
+			list_remove(&last->link_by_held);
+			refuse(s, last, e);
+		}
+		refuse(s, b, e);
+		return;
+	}
+}
+
 void stream_flush(struct stream *s)
 {
 	struct stream_batch *b = s->open;
 	if (!b) return;
 	s->open = NULL;
 	batch_end(&b->body, s->ahead_last_seq);
-	b->proposal = (struct proposal) { .done = proposal_done };
 	list_push_back(&s->flight, &b->link_by_flight);
-	enum err e = group_propose(s->group, &b->proposal, &b->body, b->grows ? LOG_ADMIT_GROWS : LOG_ADMIT_FREES);
+	enum err e = list_is_empty(&s->held) ? batch_propose(s, b) : ERR_FULL;
+	if (e == ERR_FULL && hold(s, b)) return;
 	if (e == OK) {
 		if (b->grows) s->is_short = false;
 		return;
 	}
+	refuse(s, b, e);
+}
+
+static void refuse(struct stream *s, struct stream_batch *b, enum err e)
+{
 	if (e == ERR_NO_SPACE) s->is_short = true;
 	/* Nothing was stored. Sequences were given out for it, so what follows in this turn must not be proposed either: everything that
 	 * admission assumed starts again from what is applied and what is still in flight. */

@@ -198,6 +198,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
 	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
 	list_init(&s->tidy);
+	stream_held_init(s);
 	retain_init(s);
 	reads_init(s);
 	*out = s;
@@ -240,6 +241,7 @@ void stream_free(struct stream *s)
 	if (!s) return;
 	stream_ahead_reset(s);
 	tidy_reset(s);
+	io_timer_stop(s->options.io, &s->held_timer);
 	retain_deinit(s);
 	reads_deinit(s);
 	map_deinit(&s->ahead_subjects);
@@ -298,6 +300,7 @@ void stream_turn_end(struct stream *s)
 {
 	if (s->leading) retain_run(s);
 	tidy_run(s);
+	stream_held_run(s);
 	stream_flush(s);
 	if (s->closing) return;
 	reads_first_time(s);

@@ -8,7 +8,7 @@
 
 /* One batch of records on its way through the group. */
 struct stream_batch {
-	struct list link_by_flight;
+	struct list link_by_flight, link_by_held;
 	struct proposal proposal;
 	struct stream *stream;
 	struct buf body;
@@ -76,7 +76,10 @@ struct stream {
 	void *closed_arg;
 
 	struct stream_batch *open; /* gathering, or NULL */
-	struct list flight;        /* of batches proposed and not done */
+	struct list flight;        /* of batches proposed or held, and not done */
+	struct list held;          /* of those in flight that the group had no room for: proposed again, in order */
+	uint64_t held_bytes;
+	struct io_timer held_timer;
 	uint64_t ahead_last_seq, flight_msgs, flight_bytes, dropping_msgs, dropping_bytes;
 	int64_t ahead_time_ns;
 	struct map ahead_subjects, ahead_ids; /* of owned items */
@@ -101,6 +104,9 @@ struct stream_batch *stream_batch_open(struct stream *s);
 /* Adds a record to the open batch (made when there is none); a full batch is proposed at once. */
 must_check enum err stream_add_record(struct stream *s, struct record *r, struct stream_req *req, bool grows);
 void stream_flush(struct stream *s);
+void stream_held_init(struct stream *s);
+/* Proposes what was held back, as far as there is room. */
+void stream_held_run(struct stream *s);
 must_check enum err stream_propose_drop(
 	struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req);
 must_check enum err stream_propose_clear(struct stream *s, struct stream_req *req);

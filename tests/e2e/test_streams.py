@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits, removals and counts of streams where they meet: messages in flight, limits that are set later, messages read back from disk."""
+import asyncio
+import json
+
+import nats.errors
+import nats.js.errors
+import pytest
+from nats.js import api
+
+pytestmark = pytest.mark.jetstream
+
+SMALL_SLOTS = "journal { slot_size: 1MB, slot_count: 4 }\n"
+
+
+@pytest.fixture
+def js(nc):
+    return nc.jetstream(timeout=10)
+
+
+async def burst(js, subjects, **options):
+    """Publishes all of them without waiting in between; the acks in order."""
+    return await asyncio.gather(*[js.publish(s, b"x", **options) for s in subjects])
+
+
+async def state(js, name):
+    return (await js.stream_info(name)).state
+
+
+async def test_max_msgs_beside_max_msgs_per_subject(js):
+    await js.add_stream(name="K", subjects=["k.*"], max_msgs=10, max_msgs_per_subject=1)
+    await burst(js, [f"k.{i}" for i in range(10)])
+    await burst(js, ["k.3"] * 50)
+    now = await js.stream_info("K", subjects_filter=">")
+    assert now.state.messages == 10 and now.state.subjects == {f"k.{i}": 1 for i in range(10)}
+
+
+async def test_discard_new_counts_replaced_messages(js):
+    await js.add_stream(name="K", subjects=["k.*"], max_msgs=3, max_msgs_per_subject=1, discard="new")
+    await burst(js, ["k.a", "k.b", "k.a", "k.b", "k.a", "k.c"])
+    assert (await state(js, "K")).messages == 3
+    with pytest.raises(nats.js.errors.APIError) as error:
+        await js.publish("k.d", b"")
+    assert error.value.err_code == 10077 and error.value.description == "maximum messages exceeded"
+    await js.publish("k.a", b"")
+
+
+async def test_limit_per_subject_set_later_removes_the_oldest(js, nc):
+    await js.add_stream(name="L", subjects=["l.*"])
+    await burst(js, [f"l.{i % 3}" for i in range(30)])
+    await js.update_stream(name="L", subjects=["l.*"], max_msgs_per_subject=2)
+    await burst(js, ["l.0"] * 4)
+
+    async def cut():
+        while (await state(js, "L")).messages != 6:
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(cut(), 10)
+    assert [(await js.get_last_msg("L", f"l.{i}")).seq for i in range(3)] == [34, 29, 30]
+    assert (await state(js, "L")).first_seq == 26
+
+
+async def test_newest_of_a_subject_after_it_was_deleted(js):
+    await js.add_stream(name="N", subjects=["n.*"])
+    await burst(js, ["n.a", "n.b", "n.a", "n.b", "n.a"])
+    await js.delete_msg("N", 5)
+    assert (await js.get_last_msg("N", "n.a")).seq == 3
+    await js.delete_msg("N", 3)
+    await js.publish("n.a", b"", headers={"Nats-Expected-Last-Subject-Sequence": "1"})
+    sub = await js.pull_subscribe("n.*", "c", config=api.ConsumerConfig(deliver_policy="last_per_subject", filter_subject="n.*"))
+    assert [m.metadata.sequence.stream for m in await sub.fetch(2, timeout=5)] == [4, 6]
+
+
+async def test_purge_beyond_the_end_while_messages_come(js, nc):
+    await js.add_stream(name="P", subjects=["p"])
+    for _ in range(20):
+        acks = asyncio.gather(*[js.publish("p", b"x") for _ in range(20)])
+        await nc.request("$JS.API.STREAM.PURGE.P", json.dumps({"seq": 1 << 60}).encode(), timeout=10)
+        await acks
+    last = await state(js, "P")
+    assert last.last_seq == 400
+    assert (await js.publish("p", b"y")).seq == 401
+
+
+async def test_skipped_messages_remember_their_id(js):
+    await js.add_stream(name="I", subjects=["i"], retention="interest")
+    assert (await js.publish("i", b"", headers={"Nats-Msg-Id": "1"})).seq == 1
+    again = await js.publish("i", b"", headers={"Nats-Msg-Id": "1"})
+    assert again.seq == 1 and again.duplicate
+    assert (await state(js, "I")).messages == 0
+
+
+async def test_streams_made_at_once(js):
+    made = await asyncio.gather(*[js.add_stream(name="same", subjects=["same"]) for _ in range(8)])
+    assert {m.config.name for m in made} == {"same"}
+    results = await asyncio.gather(*[js.add_stream(name=f"o{i}", subjects=["one.*"]) for i in range(8)], return_exceptions=True)
+    assert sum(not isinstance(r, Exception) for r in results) == 1
+    assert {r.err_code for r in results if isinstance(r, Exception)} == {10065}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_pending_is_exact_wherever_a_consumer_begins(make_server, connect, restart):
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="C", subjects=["c.*"])
+    for _ in range(30):
+        await asyncio.gather(*[js.publish(f"c.{i % 3}", b"x" * 1000) for i in range(300)])
+    await js.delete_msg("C", 1501)
+    if restart:
+        server.kill()
+        server.start()
+        js = (await connect(server)).jetstream(timeout=10)
+    for start in (1, 2, 1000, 1500, 1501, 5000, 8998, 9000, 9001):
+        wanted = [seq for seq in range(start, 9001) if seq != 1501 and (await subject_of(js, seq)) == "c.0"] if start > 8900 else None
+        info = await js.add_consumer("C", durable_name=f"d{start}", ack_policy="none", deliver_policy="by_start_sequence",
+                                     opt_start_seq=start, filter_subject="c.0")
+        sub = await js.pull_subscribe_bind(f"d{start}", "C")
+        got = 0
+        while got < info.num_pending:
+            batch = await sub.fetch(min(500, info.num_pending - got), timeout=10)
+            assert batch[0].metadata.num_pending == info.num_pending - got - 1
+            got += len(batch)
+        with pytest.raises(nats.errors.TimeoutError):
+            await sub.fetch(1, timeout=0.2)
+        assert wanted is None or len(wanted) == got
+    assert (await js.consumer_info("C", "d1")).delivered.consumer_seq in (2999, 3000)
+
+
+async def subject_of(js, seq):
+    return (await js.get_msg("C", seq)).subject
+
+
+async def test_large_messages_up_to_max_payload(js, nc):
+    await js.add_stream(name="B", subjects=["b"])
+    limit = nc.max_payload
+    bodies = [bytes([i]) * (limit - i) for i in range(20)]
+    acks = await asyncio.gather(*[js.publish("b", body) for body in bodies])
+    assert [a.seq for a in acks] == list(range(1, 21))
+    sub = await js.pull_subscribe("b", "c")
+    got = []
+    while len(got) < 20:
+        got += await sub.fetch(20 - len(got), timeout=10)
+    assert [m.data for m in got] == bodies
+
+
+async def test_memory_storage_and_max_age(js):
+    await js.add_stream(name="M", subjects=["m"], storage="memory", max_age=0.3)
+    await burst(js, ["m"] * 10)
+    assert (await state(js, "M")).messages == 10
+
+    async def gone():
+        while (await state(js, "M")).messages:
+            await asyncio.sleep(0.02)
+
+    await asyncio.wait_for(gone(), 5)
+    assert (await state(js, "M")).first_seq == 11

@@ -173,6 +173,9 @@ must_check enum err io_dir_make(struct io *io, const char *path); /* 0700; ERR_E
 must_check enum err io_dir_remove(struct io *io, const char *path); /* empty ones only */
 /* Makes creations, renames and unlinks in the directory durable. */
 must_check enum err io_dir_sync(struct io *io, const char *path);
+/* Makes durable what was written, created, renamed and unlinked so far everywhere below the directory, perhaps more (the whole file
+ * system): cheaper than many single syncs, and after a failure as bad as any of them. */
+must_check enum err io_tree_sync(struct io *io, const char *path);
 /* Calls `each` for every entry but . and .., sorted by name. */
 typedef void io_dir_each_fn(void *arg, const char *name, bool is_dir);
 must_check enum err io_dir_list(struct io *io, const char *path, io_dir_each_fn *each, void *arg);

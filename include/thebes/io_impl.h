@@ -46,6 +46,7 @@ struct io_ops {
 	enum err (*dir_make)(struct io *io, const char *path);
 	enum err (*dir_remove)(struct io *io, const char *path);
 	enum err (*dir_sync)(struct io *io, const char *path);
+	enum err (*tree_sync)(struct io *io, const char *path);
 	enum err (*dir_list)(struct io *io, const char *path, io_dir_each_fn *each, void *arg);
 	enum err (*space)(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
 };

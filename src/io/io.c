@@ -218,6 +218,7 @@ enum err io_path_rename(struct io *io, const char *from, const char *to) { retur
 enum err io_dir_make(struct io *io, const char *path) { return io->ops->dir_make(io, path); }
 enum err io_dir_remove(struct io *io, const char *path) { return io->ops->dir_remove(io, path); }
 enum err io_dir_sync(struct io *io, const char *path) { return io->ops->dir_sync(io, path); }
+enum err io_tree_sync(struct io *io, const char *path) { return io->ops->tree_sync(io, path); }
 
 enum err io_dir_list(struct io *io, const char *path, io_dir_each_fn *each, void *arg)
 {

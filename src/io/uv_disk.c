@@ -240,6 +240,16 @@ enum err uv_disk_dir_sync(struct io *io, const char *path)
 	return e;
 }
 
+enum err uv_disk_tree_sync(struct io *io, const char *path)
+{
+	(void)io;
+	const int fd = open_retry(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) return uv_err(errno);
+	const enum err e = syncfs(fd) == 0 ? OK : uv_err(errno);
+	(void)close(fd);
+	return e;
+}
+
 /* ---- listing ---- */
 
 struct dir_entry {

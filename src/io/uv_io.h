@@ -98,6 +98,7 @@ enum err uv_disk_rename(struct io *io, const char *from, const char *to);
 enum err uv_disk_dir_make(struct io *io, const char *path);
 enum err uv_disk_dir_remove(struct io *io, const char *path);
 enum err uv_disk_dir_sync(struct io *io, const char *path);
+enum err uv_disk_tree_sync(struct io *io, const char *path);
 enum err uv_disk_dir_list(struct io *io, const char *path, io_dir_each_fn *each, void *arg);
 enum err uv_disk_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
 

@@ -293,6 +293,7 @@ static const struct io_ops uv_io_ops = {
 	.dir_make = uv_disk_dir_make,
 	.dir_remove = uv_disk_dir_remove,
 	.dir_sync = uv_disk_dir_sync,
+	.tree_sync = uv_disk_tree_sync,
 	.dir_list = uv_disk_dir_list,
 	.space = uv_disk_space,
 };

@@ -4,6 +4,8 @@
  */
 #include "round.h"
 
+enum { SINGLE_SYNCS_MAX = 8 };
+
 static void group_bad(struct round_group *rg, uint64_t from, uint64_t to)
 {
 	rg->bad.from = rg->bad.from ? u64_min(rg->bad.from, from) : from;
@@ -69,7 +71,8 @@ static enum err group_settle(struct round *r, struct round_group *rg)
 {
 	struct io *io = r->job.io;
 	enum err e = OK;
-	if (rg->needs_dir && rg->copies.count) e = segment_dir_make(io, &rg->place);
+	if (rg->needs_dir && rg->copies.count)
+		e = r->syncs_tree ? segment_dir_make_unsynced(io, &rg->place) : segment_dir_make(io, &rg->place);
 	if (e == OK && rg->is_installed) e = group_read_state(io, rg);
 	if (e == OK && rg->rewrite) e = rewrite_apply(io, rg->rewrite, &rg->meta.segments);
 	if (e != OK) return e;
@@ -77,6 +80,7 @@ static enum err group_settle(struct round *r, struct round_group *rg)
 	/* A list that gets long gets longer segments: it must fit into one value of the state store. */
 	uint64_t bytes_max = r->segment_bytes_max << u64_min(rg->meta.segments.count / 4096, 16);
 	segment_writer_init(&w, io, &rg->place, bytes_max, &rg->meta.segments);
+	w.defers_sync = r->syncs_tree;
 	if (rg->copies.count) e = group_copy(r, rg, &w);
 	if (e == OK && rg->copies.count) e = segment_writer_sync(&w);
 	if (e == OK && w.bad.from) group_bad(rg, w.bad.from, w.bad.to);
@@ -117,7 +121,12 @@ void round_run(struct io_job *job)
 {
 	struct round *r = CONTAINER_OF(job, struct round, job);
 	r->result = OK;
+	uint32_t files = 0;
+	for (uint32_t i = 0; i < r->count; i++) files += r->groups[i]->copies.count > 0;
+	/* Many syncs cost many turns of the device's cache; from here on one for all is cheaper. */
+	r->syncs_tree = files > SINGLE_SYNCS_MAX;
 	for (uint32_t i = 0; r->result == OK && i < r->count; i++) r->result = group_settle(r, r->groups[i]);
+	if (r->result == OK && r->syncs_tree) r->result = io_tree_sync(job->io, r->groups_dir);
 	if (r->result != OK) return;
 	r->result = round_commit(r);
 	r->is_state_failure = r->result != OK;
@@ -146,6 +155,7 @@ void round_free(struct round *r)
 	for (uint32_t i = 0; i < r->count; i++) round_group_free(r->groups[i]);
 	mem_free(r->groups);
 	mem_free(r->files);
+	mem_free(r->groups_dir);
 	mem_free(r->drops);
 	mem_free(r);
 }

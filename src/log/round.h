@@ -15,7 +15,7 @@ struct round_group {
 	struct fetch_items floats; /* not applied: they move to the head of the journal (S12) */
 	uint64_t hole_to;          /* entries below it were left out */
 	bool is_installed, needs_dir;
-	bool is_state_bad; /* found by the worker: the state that came with an install */
+	bool is_state_bad;    /* found by the worker: the state that came with an install */
 	uint64_t state_bytes; /* S19: of the file that came with an install */
 	uint32_t state_crc;
 	struct state_batch batch;     /* owned: the capture */
@@ -42,6 +42,8 @@ struct round {
 	struct round_group **groups; /* owned array of owned */
 	uint32_t count, cap;
 	/* the worker's */
+	char *groups_dir;       /* owned */
+	bool syncs_tree;        /* one sync for all files of the round */
 	struct io_file **files; /* owned array: of the slots, borrowed */
 	uint32_t slot_count;
 	const struct state_ops *state_ops;

@@ -207,6 +207,16 @@ enum err segment_dir_make(struct io *io, const struct segment_place *p)
 	return e;
 }
 
+enum err segment_dir_make_unsynced(struct io *io, const struct segment_place *p)
+{
+	struct buf path = { 0 };
+	path_of_group(p, &path);
+	enum err e = io_dir_make(io, buf_str(&path));
+	if (e == OK || e == ERR_EXISTS) e = io_dir_make(io, segment_dir_path(p, &path));
+	buf_deinit(&path);
+	return e == ERR_EXISTS ? OK : e;
+}
+
 static enum err path_unlink_if_there(struct io *io, const char *path)
 {
 	enum err e = io_path_unlink(io, path);

@@ -70,6 +70,8 @@ const char *segment_path(
 	const struct segment_place *p, const struct segment_info *s, enum segment_file f, struct buf *out);
 /* Makes groups/<id>/<generation> durable; those that are there are left alone. DIR/groups must exist. */
 must_check enum err segment_dir_make(struct io *io, const struct segment_place *p);
+/* The same without making it durable. */
+must_check enum err segment_dir_make_unsynced(struct io *io, const struct segment_place *p);
 /* Unlinks the generation's files and directory, and the group's if that was the last. What is not there is no error. */
 must_check enum err segment_dir_remove(struct io *io, const struct segment_place *p);
 /* Unlinks .seg and .idx of one segment. What is not there is no error. Not durable before io_dir_sync. */
@@ -92,6 +94,7 @@ struct segment_writer {
 	struct io *io;
 	struct segment_place place;
 	uint64_t bytes_max;
+	bool defers_sync;         /* set after _init: the caller makes all of it durable at once, with io_tree_sync */
 	struct segment_list list; /* what the meta is to say once _sync has returned OK */
 	struct segment_range bad; /* found while sealing: the segment was sealed all the same, the group is in doubt */
 	uint64_t written_bytes;   /* statistics */

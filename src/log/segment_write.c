@@ -252,7 +252,7 @@ static enum err writer_sync_tail(struct segment_writer *w)
 	memset(buf_reserve(&w->out, pad), 0, pad);
 	w->out.n += pad;
 	enum err e = writer_flush(w, true);
-	if (e == OK) e = io_file_sync(w->seg);
+	if (e == OK && !w->defers_sync) e = io_file_sync(w->seg);
 	if (e == OK) w->is_dirty = false;
 	return e;
 }
@@ -329,7 +329,8 @@ enum err segment_writer_add(struct segment_writer *w, const struct entry_head *h
 enum err segment_writer_sync(struct segment_writer *w)
 {
 	enum err e = writer_sync_tail(w);
-	if (e == OK && w->dir_is_dirty) e = io_dir_sync(w->io, segment_dir_path(&w->place, &w->path));
+	if (e == OK && w->dir_is_dirty && !w->defers_sync)
+		e = io_dir_sync(w->io, segment_dir_path(&w->place, &w->path));
 	if (e == OK) w->dir_is_dirty = false;
 	return e;
 }

@@ -357,6 +357,10 @@ static void round_work(struct log *l)
 	round_take_drops(r);
 	r->slot_count = l->journal.slot_count;
 	r->files = fetch_files(l);
+	struct buf groups_dir = { 0 };
+	buf_printf(&groups_dir, "%s/groups", l->options.dir);
+	r->groups_dir = mem_strdup(buf_str(&groups_dir));
+	buf_deinit(&groups_dir);
 	r->state_ops = l->options.state;
 	r->state = l->state;
 	r->segment_bytes_max = l->options.segment_bytes_max;

@@ -414,6 +414,33 @@ enum err sim_call_dir_sync(struct io *io, const char *path)
 	return fate.e != OK ? fate.e : e;
 }
 
+/* A failed one has reached some files, and none of the rest. */
+static void tree_sync_below(struct sim_inode *dir, enum sim_effect effect)
+{
+	struct sim *s = dir->node->s;
+	for (size_t k = 0; k < dir->cached.count; k++) {
+		struct sim_inode *i = dir->cached.rows[k].inode;
+		if (effect != SIM_EFFECT_FULL && sim_draw(s, 2) == 0) continue;
+		if (i->is_dir)
+			tree_sync_below(i, effect);
+		else
+			sim_file_sync(i, effect);
+	}
+	if (effect == SIM_EFFECT_FULL || sim_draw(s, 2) == 0) sim_tree_sync(dir);
+}
+
+enum err sim_call_tree_sync(struct io *io, const char *path)
+{
+	struct sim_node *n = sim_io_of(io)->node;
+	struct sim_inode *dir;
+	const struct fate fate = call_begin(sim_io_of(io), SIM_CALL_SYNC, path, 0, 0);
+	if (fate.effect == SIM_EFFECT_NONE || (fate.e == ERR_CRASHED && fate.effect == SIM_EFFECT_PART)) return fate.e;
+	const enum err e = dir_get(n, path, &dir);
+	if (e == OK && fate.e != OK && fate.effect == SIM_EFFECT_PART) sim_count(n->s, "disk sync failed");
+	if (e == OK) tree_sync_below(dir, fate.effect);
+	return fate.e != OK ? fate.e : e;
+}
+
 enum err sim_call_dir_list(struct io *io, const char *path, io_dir_each_fn *each, void *arg)
 {
 	struct sim_node *n = sim_io_of(io)->node;

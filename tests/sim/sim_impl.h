@@ -322,6 +322,7 @@ enum err sim_call_rename(struct io *io, const char *from, const char *to);
 enum err sim_call_dir_make(struct io *io, const char *path);
 enum err sim_call_dir_remove(struct io *io, const char *path);
 enum err sim_call_dir_sync(struct io *io, const char *path);
+enum err sim_call_tree_sync(struct io *io, const char *path);
 enum err sim_call_dir_list(struct io *io, const char *path, io_dir_each_fn *each, void *arg);
 enum err sim_call_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
 void sim_disk_init(struct sim_node *n);

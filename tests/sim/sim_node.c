@@ -260,6 +260,7 @@ static const struct io_ops process_ops = {
 	.dir_make = sim_call_dir_make,
 	.dir_remove = sim_call_dir_remove,
 	.dir_sync = sim_call_dir_sync,
+	.tree_sync = sim_call_tree_sync,
 	.dir_list = sim_call_dir_list,
 	.space = sim_call_space,
 };

@@ -26,6 +26,7 @@ static enum err group_copy(struct round *r, struct round_group *rg, struct segme
 		if (e == ERR_CORRUPT) {
 			/* Damage costs this entry and makes the group doubtful; the rest of the round goes on. */
 			group_bad(rg, item->index, item->index);
+			rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, item->index + 1);
 			e = OK;
 			continue;
 		}

@@ -111,7 +111,7 @@ static uint64_t group_settle_to(const struct round *r, const struct log_group *g
 	if (log_fault(g->log, FAULT_bug_s12_settle_uncommitted)) most = g->last_index;
 	for (uint64_t i = most; i > g->settled_index; i--) {
 		const struct log_ref *ref = refs_at(&g->refs, i);
-		if (ref->use <= r->use) {
+		if (ref->use && ref->use <= r->use) {
 			to = i;
 			break;
 		}
@@ -466,24 +466,45 @@ static struct log_ref *float_ref(struct log_group *g, uint64_t index)
 	return is_stranded ? refs_at(&g->stranded, index) : NULL;
 }
 
+/* The entry is not in the journal any more, and was not readable when its slot went. */
+static void float_lost(struct log_group *g, struct log_ref *ref)
+{
+	uint64_t bytes = ref_bytes(ref);
+	struct log *l = g->log;
+	ASSERT(g->floating_bytes >= bytes && l->floating_bytes >= bytes);
+	g->floating_bytes -= bytes;
+	l->floating_bytes -= bytes;
+	bool is_stranded = ref >= g->stranded.p && ref < g->stranded.p + g->stranded.cap;
+	if (!is_stranded) {
+		g->refs_bytes -= bytes;
+		l->refs_bytes -= bytes;
+	}
+	ref->use = 0;
+}
+
 /* S12: what could not settle goes to the head of the journal, unless it has been truncated meanwhile. */
 static void group_move(struct round *r, struct round_group *rg)
 {
 	struct slice in = buf_slice(&rg->moved), body;
-	struct entry_head h;
-	uint32_t at = 0;
-	while (in.n) {
-		struct slice entry = in;
-		enum err e = entry_next(&in, &h, &body);
-		ASSERT(e == OK);
-		entry = slice_first(entry, entry_bytes(h.body_bytes));
-		while (rg->floats.p[at].index != h.index) at++;
-		const struct fetch_item *item = &rg->floats.p[at];
-		struct log_ref *ref = float_ref(rg->g, h.index);
+	for (uint32_t i = 0; i < rg->floats.count && !r->log->is_dead; i++) {
+		const struct fetch_item *item = &rg->floats.p[i];
+		struct log_ref *ref = float_ref(rg->g, item->index);
+		struct entry_head h = { 0 };
+		struct slice entry = in, rest = in;
+		bool is_there = entry_next(&rest, &h, &body) == OK && h.index == item->index;
+		if (is_there) {
+			in = rest;
+			entry = slice_first(entry, entry_bytes(h.body_bytes));
+		}
 		if (!ref || ref->use != item->use || ref->at8 != item->at8) continue;
+		if (!is_there) {
+			float_lost(rg->g, ref);
+			continue;
+		}
 		*ref = journal_move(r->log, rg->g, &h, entry);
 		diag_count(r->log->diag, COUNTER_log_entries_moved);
 	}
+	ASSERT(in.n == 0 || r->log->is_dead);
 	rg->g->epoch++;
 }
 

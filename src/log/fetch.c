@@ -43,7 +43,12 @@ enum err fetch_entry(struct fetch *f, uint64_t group, const struct fetch_item *i
 		f->use = 0;
 		struct io_file *file = f->files[(items[0].use - 1) % f->slot_count];
 		enum err e = io_file_read(file, at, buf_reserve(&f->bytes, want), want, &got);
-		if (e == ERR_IO) e = ERR_CORRUPT; /* a sector that cannot be read */
+		if (e == ERR_IO) {
+			/* Once more, and no neighbours: what cannot be read then is damaged. */
+			got = 0;
+			e = io_file_read(file, at, buf_reserve(&f->bytes, n), n, &got);
+		}
+		if (e == ERR_IO) e = ERR_CORRUPT;
 		if (e != OK) return e;
 		f->bytes.n = got;
 		f->use = items[0].use;

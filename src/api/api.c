@@ -121,6 +121,10 @@ struct consumer *api_consumer(struct api_request *r, struct station **s)
 
 void api_after_sync(struct api_request *r, struct station *s, void (*then)(struct stream_req *q))
 {
+	if (!stream_is_leader(station_stream(s))) { /* damaged, or not led yet: what it knows may be old */
+		api_refuse(r, JS_UNAVAILABLE, NULL);
+		return;
+	}
 	r->stream_req = (struct stream_req) { .done = then };
 	stream_sync(station_stream(s), &r->stream_req);
 	station_mark_dirty(s);

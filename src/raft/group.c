@@ -248,8 +248,15 @@ static void apply_committed(struct group *g)
 
 /* ---- loading what is behind the owner's state (S8, S9) ---- */
 
+/* What a sole voter has on its disk a majority has, up to a change of who votes. */
+static bool tail_is_committed(const struct entry_head *h, uint64_t commit, bool *alone)
+{
+	if (h->kind == ENTRY_CHANGE && h->index > commit) *alone = false;
+	return h->index <= commit || *alone;
+}
+
 /* Takes entries out of concatenated ones: the committed are applied, the rest waits in g->tail for libraft. */
-static enum err tail_take(struct group *g, struct slice entries, uint64_t commit)
+static enum err tail_take(struct group *g, struct slice entries, uint64_t commit, bool *alone)
 {
 	struct entry_head head;
 	struct slice body, before = entries;
@@ -257,7 +264,7 @@ static enum err tail_take(struct group *g, struct slice entries, uint64_t commit
 	while ((e = entry_next(&entries, &head, &body)) == OK) {
 		if (head.index != g->last + 1 || head.group != g->id) return ERR_CORRUPT;
 		g->last = head.index;
-		if (head.index <= commit && g->applied + 1 == head.index) {
+		if (tail_is_committed(&head, commit, alone) && g->applied + 1 == head.index) {
 			if (!apply_one(g, head.index, head.term, (enum entry_kind)head.kind, body)) return OK;
 		} else {
 			buf_append(&g->tail, before.p, before.n - entries.n);
@@ -271,12 +278,13 @@ static enum err tail_take(struct group *g, struct slice entries, uint64_t commit
 static enum err tail_read_now(struct group *g, const struct log_group_info *info)
 {
 	enum err e = OK;
+	bool alone = !g->in_doubt && is_sole_voter(g);
 	g->last = g->applied;
 	while (e == OK && g->last < info->last_index && g->state != GROUP_QUARANTINED) {
 		struct log_read_req r = { .from = g->last + 1, .to = info->last_index, .bytes_max = TAIL_READ_BYTES };
 		e = log_read_now(g->log, &r);
 		if (e == OK)
-			e = r.next > g->last + 1 ? tail_take(g, buf_slice(&r.entries), info->commit_index)
+			e = r.next > g->last + 1 ? tail_take(g, buf_slice(&r.entries), info->commit_index, &alone)
 						 : ERR_CORRUPT;
 		buf_deinit(&r.entries);
 	}
@@ -314,7 +322,8 @@ static void tail_read_done(struct log_read_req *req)
 	struct tail_read *t = CONTAINER_OF(req, struct tail_read, read);
 	struct group *g = t->async.g;
 	enum err e = req->result;
-	if (e == OK && g->reopening) e = tail_take(g, buf_slice(&req->entries), 0);
+	bool alone = false;
+	if (e == OK && g->reopening) e = tail_take(g, buf_slice(&req->entries), 0, &alone);
 	if (e == OK && g->reopening && g->last < t->to) {
 		tail_read_more(t);
 		return;
@@ -498,6 +507,7 @@ void group_watch(struct group *g)
 {
 	if (!g->live) return;
 	if (raft_state(&g->raft) == RAFT_UNAVAILABLE) {
+		diag_count(g->set->diag, COUNTER_raft_gave_up);
 		diag_line(g->set->diag, DIAG_WARN, "raft group=%llu libraft gave up (%s), loading it anew",
 			(unsigned long long)g->id, raft_errmsg(&g->raft));
 		instance_reopen(g);
@@ -705,6 +715,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	if (e != OK) return group_release(g), e;
 	group_log_attach(g);
 	map_put(&r->by_id, g);
+	if (g->applied > g->committed) log_commit(lg, g->committed = g->applied);
 	if (g->applied > info.state_index) tell_applied(g, true);
 	*out = g;
 	if (g->state == GROUP_QUARANTINED) return OK;

@@ -306,12 +306,23 @@ static uint64_t last_of_subject(const struct book_stream *s, uint64_t below, uns
 	return 0;
 }
 
+/* The newest message of the subject may have been deleted by name: then the server may still remember that one, where it keeps no list. */
+static bool was_last(const struct book_stream *s, uint64_t below, unsigned subject, uint64_t expected)
+{
+	if (s->kind == BOOK_PER_SUBJECT || expected == 0 || expected >= below || !s->slots[expected].pub) return false;
+	for (uint64_t seq = expected + 1; seq < below; seq++)
+		if (s->slots[seq].pub && s->slots[seq].pub->subject == subject) return false;
+	return s->slots[expected].pub->subject == subject;
+}
+
 static void replay_one(struct book *b, struct book_stream *s, uint64_t seq)
 {
 	const struct book_pub *p = book_slot(s, seq)->pub;
-	if (p && p->expects_subject_seq) {
+	bool has_acks =
+		s->kind == BOOK_WORKQUEUE || s->kind == BOOK_INTEREST; /* what was the last then, nobody knows */
+	if (p && p->expects_subject_seq && !has_acks) {
 		uint64_t before = last_of_subject(s, seq, p->subject);
-		if (before != p->expected)
+		if (before != p->expected && !was_last(s, seq, p->subject, p->expected))
 			book_violated(b, "EXPECTED last sequence %llu of its subject, but it was %llu: %s stored %llu",
 				ull(p->expected), ull(before), s->name, ull(seq));
 	}

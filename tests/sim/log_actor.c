@@ -325,10 +325,12 @@ static bool append_truth(struct owner *o)
 	uint64_t bytes = 0;
 	unsigned count = 0;
 	for (uint64_t i = m->now.log.last + 1; i <= m->truth.last && count < COUNT_OF(entries); i++) {
-		bytes += entry_bytes(m->truth.at[i]->body_bytes);
+		uint64_t n = entry_bytes(m->truth.at[i]->body_bytes);
+		if (count && bytes + n > o->actor->world->log.entry_bytes_max) break;
+		bytes += n;
 		entries[count++] = m->truth.at[i];
 	}
-	if (!owner_admits(o, LOG_ADMIT_GROWS, bytes + 8 * ENTRY_HEAD_BYTES)) return false;
+	if (!owner_admits(o, LOG_ADMIT_GROWS, bytes)) return false;
 	if (m->now.term < entries[count - 1]->term && !owner_new_term(o)) return false;
 	world_count(o->actor->world, "log append again");
 	owner_append(o, entries, count);
@@ -453,7 +455,8 @@ static bool act_make(struct owner *unused)
 	unsigned at = w->groups_count;
 	struct owner *o = &a->owners[at];
 	struct model_group *m = &w->groups[at];
-	uint64_t id = (at ? w->groups[at - 1].id : 0) + 1 + world_below(w, 3) * world_below(w, 1000);
+	uint64_t step = world_below(w, 3);
+	uint64_t id = (at ? w->groups[at - 1].id : 0) + 1 + step * world_below(w, 1000);
 	struct buf conf = { 0 };
 	buf_printf(&conf, "first configuration of %llu", (unsigned long long)id);
 	struct log_group *g;
@@ -605,11 +608,11 @@ static bool act_read(struct owner *o)
 	x->owner = o;
 	x->commit = u64_min(m->commit_now, m->now.log.last);
 	x->generation = generation_of(o);
-	x->r = (struct log_read_req) { .done = read_finished,
-		.from = from,
-		.to = world_chance(w, 50) ? from + world_below(w, 20) : m->now.log.last,
-		.bytes_max = 1 + world_below(w, 32 * KIB),
-		.holes = world_chance(w, 50) };
+	x->r.done = read_finished;
+	x->r.from = from;
+	x->r.to = world_chance(w, 50) ? from + world_below(w, 20) : m->now.log.last;
+	x->r.bytes_max = 1 + world_below(w, 32 * KIB);
+	x->r.holes = world_chance(w, 50);
 	list_push_back(&o->actor->reads, &x->link);
 	const struct model_entry *last = model_log_at(&m->now.log, m->now.log.last);
 	if (world_chance(w, 30) && last->seq_last) {
@@ -730,7 +733,8 @@ static bool act_crash(struct owner *unused)
 static bool act_crash_later(struct owner *unused)
 {
 	struct world *w = unused->actor->world;
-	sim_disk_crash_at(w->node, 1 + world_below(w, 120), SIM_SOMETIME, crash_kind(w));
+	uint64_t calls = 1 + world_below(w, 120);
+	sim_disk_crash_at(w->node, calls, SIM_SOMETIME, crash_kind(w));
 	return true;
 }
 

@@ -68,6 +68,7 @@ static bool file_hurt(struct world *w, const char *path, enum hurt how, char *wh
 {
 	uint64_t bytes = 0, at = 0;
 	enum err e = sim_disk_size(w->node, path, &bytes);
+	if (e == OK && bytes == 0) return false;
 	if (e == OK) at = world_below(w, bytes);
 	if (e == OK && how == HURT_FLIP) e = sim_disk_flip(w->node, path, at, (unsigned)world_below(w, 8));
 	if (e == OK && how == HURT_CUT) e = sim_disk_truncate(w->node, path, at);
@@ -213,7 +214,7 @@ static bool hurt_slot(struct world *w)
 	if (!file_hurt(w, path, world_chance(w, 50) ? HURT_CUT : HURT_REMOVE, what, sizeof what)) return false;
 	damage_begin(w, what);
 	world_count(w, "damage slot");
-	w->damage.touches_all = true;
+	w->damage.touches_all = w->damage.takes_groups = true;
 	return true;
 }
 
@@ -283,7 +284,7 @@ static bool is_single_fault(const struct world *w)
 {
 	if (w->damage.is_latent || w->is_low) return false;
 	for (unsigned i = 0; i < w->groups_count; i++)
-		if (w->is_doubted[i]) return false;
+		if (w->is_doubted[i] || model_ends_doubt(&w->groups[i], w->acked_op)) return false;
 	return true;
 }
 
@@ -342,8 +343,8 @@ static void read_fails(struct actor *a)
 		part, sizeof part, is_journal ? "/journal/" : "/groups/%016llx", (unsigned long long)w->groups[at].id);
 	damage_begin(w, "a read fails");
 	world_count(w, "damage read fails");
-	sim_disk_fail(
-		w->node, SIM_CALL_READ, part, (unsigned)world_below(w, 4), 1 + (unsigned)world_below(w, 2), ERR_IO);
+	unsigned skip = (unsigned)world_below(w, 4);
+	sim_disk_fail(w->node, SIM_CALL_READ, part, skip, 1 + (unsigned)world_below(w, 2), ERR_IO);
 	w->damage.touches_all = is_journal;
 	w->damage.touches[at] = true;
 }

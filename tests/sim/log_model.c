@@ -9,7 +9,7 @@ static void entry_draw_records(struct model_entry *e, struct prng *rng, uint32_t
 {
 	uint64_t seq = e->seq_before, left = body_max - BATCH_HEAD_BYTES;
 	unsigned want = 1 + (unsigned)prng_below(rng, MODEL_RECORDS_MAX);
-	for (unsigned i = 0; i < want; i++) {
+	for (unsigned i = 0; i < want && left > RECORD_HEAD_BYTES; i++) {
 		/* Half of what is said ends what was said before, so that most messages die. */
 		uint64_t what = prng_below(rng, 100);
 		enum model_record kind = what < 50 || seq < 4 ? MODEL_MESSAGE : what < 98 ? MODEL_KILL : MODEL_PURGE;
@@ -312,6 +312,13 @@ struct model_op *model_op_add(struct model_group *g, struct model_op op)
 	model_op_apply(&g->now, g, &op);
 	g->term_max = u64_max(g->term_max, u64_max(op.term, op.entry ? op.entry->term : 0));
 	return &g->ops[g->ops_count++];
+}
+
+bool model_ends_doubt(const struct model_group *g, uint64_t after)
+{
+	for (uint32_t i = 0; i < g->ops_count; i++)
+		if (g->ops[i].kind == OP_DOUBT_END && g->ops[i].id > after) return true;
+	return false;
 }
 
 void model_op_apply(struct model_view *v, const struct model_group *g, const struct model_op *op)

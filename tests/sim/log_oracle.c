@@ -291,7 +291,8 @@ static bool conf_is_right(struct seen *s)
 	else
 		buf_append_slice(&want, buf_slice(&o->actor->world->conf_first[o->at]));
 	bool is_change = e ? e->kind == ENTRY_CHANGE : s->info.conf_index == 0;
-	bool is_right = is_change && s->info.conf_index == o->machine.conf_index && slice_eq(s->info.conf, buf_slice(&want));
+	bool is_right =
+		is_change && s->info.conf_index == o->machine.conf_index && slice_eq(s->info.conf, buf_slice(&want));
 	buf_deinit(&want);
 	return is_right;
 }
@@ -301,8 +302,8 @@ static void check_conf(struct seen *s)
 	struct owner *o = s->o;
 	if (!conf_is_right(s))
 		accuse(o->actor->world, VERDICT_WRONG,
-			"group %u: the configuration of index %llu is not the committed one (%llu) of state %llu", o->at,
-			(ull)s->info.conf_index, (ull)o->machine.conf_index, (ull)s->info.state_index);
+			"group %u: the configuration of index %llu is not the committed one (%llu) of state %llu",
+			o->at, (ull)s->info.conf_index, (ull)o->machine.conf_index, (ull)s->info.state_index);
 }
 
 /* The machine as the state store has it; is it that of its index? */
@@ -329,7 +330,13 @@ static void check_whole(struct seen *s, uint32_t ops)
 	struct owner *o = s->o;
 	struct model_group *m = owner_model(o);
 	struct model_view v = { 0 };
+	/* Another prefix may fit as well (an entry that was appended and truncated): what the shortest knew is known. */
+	uint32_t least = s->ops_min;
+	while (!s->matches[least]) least++;
+	view_after(m, least, &v);
+	uint64_t commit_min = v.commit_min;
 	view_after(m, ops, &v);
+	v.commit_min = commit_min;
 	if (s->exists) {
 		check_numbers(s, &v);
 		check_state(s);
@@ -384,13 +391,6 @@ static void check_doubted(struct seen *s)
 	w->doubt_is_durable[o->at] = true;
 }
 
-static bool ended_doubt(const struct model_group *m)
-{
-	for (uint32_t k = 0; k < m->ops_count; k++)
-		if (m->ops[k].kind == OP_DOUBT_END) return true;
-	return false;
-}
-
 /* ---- the whole ---- */
 
 static void seen_deinit(struct world *w, struct seen *all)
@@ -420,8 +420,10 @@ static bool seen_look(struct actor *a, struct seen *all)
 		s->exists = s->o->g != NULL;
 		if (!s->exists) continue;
 		log_group_info(s->o->g, &s->info);
+		/* The end of the doubt was not acknowledged. */
+		if (s->info.in_doubt && model_ends_doubt(&w->groups[i], w->acked_op)) w->is_doubted[i] = true;
 		if (s->info.in_doubt) oracle_doubted(s->o, "at start");
-		if (!s->info.in_doubt && w->is_doubted[i] && w->doubt_is_durable[i] && !ended_doubt(&w->groups[i]))
+		if (!s->info.in_doubt && w->is_doubted[i] && w->doubt_is_durable[i] && !model_ends_doubt(&w->groups[i], 0))
 			accuse(w, VERDICT_LOST, "group %u was in doubt, and this start has forgotten it", i);
 		if (!s->info.in_doubt) w->is_doubted[i] = false;
 		if (!seen_read(s)) return false;
@@ -432,6 +434,15 @@ static bool seen_look(struct actor *a, struct seen *all)
 	return true;
 }
 
+/* The model forgets a group that nobody can know of any more. */
+static void vanish(struct world *w, unsigned at)
+{
+	struct model_group *m = &w->groups[at];
+	m->base.exists = m->now.exists = false;
+	m->ops_count = 0;
+	m->gone_op = m->gone_op ? m->gone_op : w->op_id;
+}
+
 static void seen_check(struct actor *a, struct seen *all)
 {
 	struct world *w = a->world;
@@ -439,6 +450,10 @@ static void seen_check(struct actor *a, struct seen *all)
 	for (unsigned i = 0; i < w->groups_count && !w->verdict; i++) {
 		struct seen *s = &all[i];
 		s->is_checked = !(s->exists && w->is_doubted[i]);
+		if (!s->exists && w->groups[i].now.exists && w->damage.takes_groups) {
+			world_count(w, "log group vanished with a slot");
+			vanish(w, i);
+		}
 		if (!s->is_checked) continue;
 		seen_match(s);
 		bool any = false;
@@ -459,8 +474,9 @@ static void seen_check(struct actor *a, struct seen *all)
 			continue;
 		}
 		uint32_t n = ops_before(m, cut, &is_open);
-		if (!s->matches[n]) n = is_open && n + 1 == m->ops_count ? n + 1 : s->ops_min;
-		while (!s->matches[n]) n++;
+		if (!s->matches[n] && is_open && n + 1 == m->ops_count) n++;
+		/* With damage about each group has a cut of its own. */
+		for (uint32_t k = s->ops_min; !s->matches[n]; k++) n = k;
 		check_whole(s, n);
 	}
 }
@@ -493,6 +509,8 @@ bool oracle_start(struct actor *a)
 {
 	struct world *w = a->world;
 	struct seen all[WORLD_GROUPS_MAX] = { 0 };
+	/* What was told before the crash is not known to this process. */
+	for (unsigned i = 0; i < w->groups_count; i++) w->groups[i].commit_now = 0;
 	bool is_alive = seen_look(a, all);
 	if (is_alive && !w->verdict) seen_check(a, all);
 	if (is_alive && !w->verdict) seen_adopt(a, all);

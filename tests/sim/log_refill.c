@@ -109,7 +109,8 @@ static void send_entries(struct refill *x)
 	}
 	if (x->cursor > x->index) x->stage = STAGE_COMMIT;
 	x->is_bad_chunk = chunk.n && world_chance(w, 2);
-	if (x->is_bad_chunk) chunk.p[world_below(w, chunk.n)] ^= (uint8_t)(1U << world_below(w, 8));
+	uint64_t bad_at = x->is_bad_chunk ? world_below(w, chunk.n) : 0;
+	if (x->is_bad_chunk) chunk.p[bad_at] ^= (uint8_t)(1U << world_below(w, 8));
 	log_install_entries(x->log, buf_slice(&chunk), &x->req);
 	buf_deinit(&chunk);
 }
@@ -133,7 +134,7 @@ static void send_commit(struct refill *x)
 }
 
 /* It counts: the group is what the peer has. */
-static void refill_counts(struct refill *x)
+static void refill_counts(struct refill *x, bool has_state)
 {
 	struct owner *o = x->owner;
 	struct model_group *m = owner_model(o);
@@ -144,7 +145,8 @@ static void refill_counts(struct refill *x)
 	op->is_acked = true;
 	w->acked_op = u64_max(w->acked_op, op->id);
 	log_group_info(o->g, &i);
-	if (i.last_index != x->index || i.state_index != x->index || i.generation <= m->generation)
+	uint64_t state_index = has_state ? x->index : 0;
+	if (i.last_index != x->index || i.state_index != state_index || i.generation <= m->generation)
 		accuse(w, VERDICT_WRONG,
 			"group %u: an install of index %llu left last index %llu, state %llu, generation %llu", o->at,
 			(unsigned long long)x->index, (unsigned long long)i.last_index,
@@ -179,8 +181,11 @@ static void refill_sent(struct log_install_req *req)
 	struct world *w = o->actor->world;
 	x->is_busy = false;
 	o->actor->last_progress_ns = sim_now_ns(w->sim);
-	if (req->result == OK && !x->is_bad_chunk && o->is_frozen) {
-		refill_counts(x);
+	bool is_rotten = req->result == ERR_CORRUPT && o->is_frozen && damage_excuses(w, o->at);
+	if ((req->result == OK || is_rotten) && !x->is_bad_chunk && o->is_frozen) {
+		refill_counts(x, !is_rotten);
+		/* Its state rotted before it was moved: what counts is a group without a state. */
+		if (is_rotten) o->is_lost = w->is_doubted[o->at] = true;
 		refill_free(x);
 	} else if (req->result == OK && !x->is_bad_chunk) {
 		if (o->actor->is_closing || !o->g || world_chance(w, 2))
@@ -188,9 +193,9 @@ static void refill_sent(struct log_install_req *req)
 		else if (w->is_draining || !world_chance(w, 20))
 			refill_step(x);
 	} else {
-		bool is_fair = x->is_bad_chunk ? req->result == ERR_CORRUPT
-			       : !o->g         ? req->result == ERR_CLOSED || req->result == OK
-					       : req->result == ERR_NO_SPACE && world_disk_is_low(w);
+		bool is_fair = req->result == ERR_NO_SPACE && world_disk_is_low(w);
+		if (!o->g) is_fair = true;
+		if (x->is_bad_chunk && req->result == ERR_CORRUPT) is_fair = true;
 		if (!is_fair)
 			accuse(w, VERDICT_WRONG, "group %u: an install ended with %s", o->at, err_text(req->result));
 		world_count(w, x->is_bad_chunk ? "log install bad chunk" : "log install failed");

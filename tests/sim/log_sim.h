@@ -41,6 +41,7 @@ struct world_options {
 struct damage {
 	bool is_latent;   /* injected, and nobody has shown yet that it does no harm */
 	bool touches_all; /* any group may be doubted */
+	bool takes_groups; /* a slot is gone: records that made groups went with it, and nobody knows their names */
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */

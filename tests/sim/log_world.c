@@ -55,19 +55,20 @@ static void world_shape(struct world *w)
 	static const uint64_t segments_kib[] = { 8, 16, 32, 64 };
 	static const uint32_t units[] = { 512, 1024, 2048, 4096 };
 	uint64_t slot_bytes = slots_kib[world_below(w, COUNT_OF(slots_kib))] * KIB;
+	/* One draw a statement: the order of draws inside an expression is the compiler's choice. */
 	w->log = (struct log_options) {
 		.dir = "/store",
 		.slot_bytes = slot_bytes,
-		.slot_count = 4 + (uint32_t)world_below(w, 4),
-		.segment_bytes_max = segments_kib[world_below(w, COUNT_OF(segments_kib))] * KIB,
-		.cache_bytes_max = world_below(w, 3) * 16 * KIB + 4096,
-		.entry_bytes_max = slot_bytes / (world_chance(w, 50) ? 4 : 12),
 		.space_low_bytes = 256 * KIB,
 		.space_none_bytes = 128 * KIB,
 		.state = &state_sim,
 		.fatal = world_fatal,
 		.fatal_arg = w,
 	};
+	w->log.slot_count = 4 + (uint32_t)world_below(w, 4);
+	w->log.segment_bytes_max = segments_kib[world_below(w, COUNT_OF(segments_kib))] * KIB;
+	w->log.cache_bytes_max = world_below(w, 3) * 16 * KIB + 4096;
+	w->log.entry_bytes_max = slot_bytes / (world_chance(w, 50) ? 4 : 12);
 	w->body_max = (uint32_t)w->log.entry_bytes_max;
 	w->groups_live = 1 + (unsigned)world_below(w, WORLD_GROUPS_LIVE);
 	w->has_damage = world_chance(w, 45);
@@ -107,9 +108,10 @@ static void world_boot(struct world *w)
 	damage_at_rest(w);
 	if (world_chance(w, 50)) sim_run_for(w->sim, world_below(w, MILLIS(20)));
 	sim_disk_crash_clear(w->node);
-	if (!w->is_draining && w->boots && world_chance(w, 15))
-		sim_disk_crash_at(
-			w->node, 1 + world_below(w, 80), SIM_SOMETIME, world_chance(w, 50) ? SIM_KILL : SIM_POWER);
+	if (!w->is_draining && w->boots && world_chance(w, 15)) {
+		uint64_t calls = 1 + world_below(w, 80);
+		sim_disk_crash_at(w->node, calls, SIM_SOMETIME, world_chance(w, 50) ? SIM_KILL : SIM_POWER);
+	}
 	note(w, "boot %u", w->boots);
 	w->boots++;
 	w->booted_ns = sim_now_ns(w->sim);

@@ -10,8 +10,8 @@ static const char *const deliver_names[] = { "all", "last", "new", "by_start_seq
 static const char *const ack_names[] = { "none", "all", "explicit", NULL };
 static const char *const replay_names[] = { "instant", "original", NULL };
 
-/* Both flags at once, for every text that a client sends. */
-static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES + JSON_ALLOW_NUL;
+/* A zero byte inside a string is refused: what follows it would be lost. */
+static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES;
 
 enum field_type { F_STRING, F_I64, F_U64, F_INT, F_BOOL, F_ENUM, F_TIME, F_BACKOFF, F_FILTER, F_FILTERS, F_METADATA };
 static const struct field {

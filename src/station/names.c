@@ -59,6 +59,15 @@ static void append_json_string(struct buf *b, struct slice s)
 	buf_append_byte(b, '"');
 }
 
+/* 0: it is not kept by age. */
+static int64_t age_ns(const struct station_options *o)
+{
+	if (o->retention == STATION_ACK_BASED || (o->retention != STATION_AGE && o->retention_value > 0)) return 0;
+	if (o->retention != STATION_AGE || o->retention_value <= 0) return (int64_t)SECONDS(3600);
+	int64_t most = INT64_MAX / (int64_t)NS_PER_S;
+	return (o->retention_value < most ? o->retention_value : most) * (int64_t)NS_PER_S;
+}
+
 static void append_retention(struct buf *b, const struct station_options *o)
 {
 	int64_t value = o->retention_value;
@@ -69,8 +78,7 @@ static void append_retention(struct buf *b, const struct station_options *o)
 	} else if (value > 0 && o->retention == STATION_BYTES) {
 		buf_printf(b, ",\"max_bytes\":%lld", (long long)value);
 	} else {
-		if (o->retention != STATION_AGE || value <= 0) value = 3600;
-		buf_printf(b, ",\"max_age\":%lld", (long long)value * (long long)NS_PER_S);
+		buf_printf(b, ",\"max_age\":%lld", (long long)age_ns(o));
 	}
 }
 
@@ -86,6 +94,8 @@ bool station_config(struct stream_config *c, const struct station_options *o, st
 							  : o->idempotency_window_ms;
 	if (window > 86400000)
 		return js_error_set(e, JS_STREAM_CONFIG, "idempotency window can not be longer than 24 hours");
+	int64_t age_ms = age_ns(o) / (int64_t)NS_PER_MS;
+	if (age_ms && window > age_ms) window = age_ms; /* nothing is remembered longer than it is kept */
 	struct buf name = { 0 }, json = { 0 }, subject = { 0 };
 	station_name_internal(&name, o->name, o->partition);
 	buf_append_str(&json, "{\"name\":");

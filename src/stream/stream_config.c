@@ -10,8 +10,8 @@
 
 enum { NAME_MAX_BYTES = 255, DESCRIPTION_MAX_BYTES = 4096, METADATA_MAX_BYTES = 128 * 1024, REPLICAS_MAX = 5 };
 
-/* Both flags at once, for every text that a client sends. */
-static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES + JSON_ALLOW_NUL;
+/* A zero byte inside a string is refused: what follows it would be lost. */
+static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES;
 
 enum field_type { F_STRING, F_STRINGS, F_I64, F_INT, F_BOOL, F_ENUM, F_METADATA };
 enum field_when { ALWAYS, NOT_EMPTY };

@@ -219,6 +219,7 @@ void stream_flush(struct stream *s)
 static void refuse(struct stream *s, struct stream_batch *b, enum err e)
 {
 	if (e == ERR_NO_SPACE) s->is_short = true;
+	s->refusals++;
 	/* Nothing was stored. Sequences were given out for it, so what follows in this turn must not be proposed either: everything that
 	 * admission assumed starts again from what is applied and what is still in flight. */
 	list_remove(&b->link_by_flight);
@@ -251,11 +252,25 @@ static void make_room(struct stream *s, uint64_t bytes)
 	if (b && (b->records == BATCH_RECORDS_MAX || b->body.n + bytes > BATCH_BYTES_MAX)) stream_flush(s);
 }
 
+/* Room for a record in the open batch; with a log that refuses what grows, in one of its kind. */
+static void make_room_for(struct stream *s, const struct record *r, bool grows)
+{
+	make_room(s, record_bytes(r));
+	if (s->is_short && s->open && s->open->grows != grows) stream_flush(s);
+}
+
+bool stream_room_for_drop(struct stream *s, size_t bytes)
+{
+	uint64_t refusals = s->refusals;
+	struct record r = { .kind = RECORD_DROP, .payload = { NULL, bytes } };
+	make_room_for(s, &r, false);
+	return s->refusals == refusals;
+}
+
 enum err stream_add_record(struct stream *s, struct record *r, struct stream_req *req, bool grows)
 {
 	if (!s->leading) return ERR_NOT_LEADER;
-	make_room(s, record_bytes(r));
-	if (s->is_short && s->open && s->open->grows != grows) stream_flush(s);
+	make_room_for(s, r, grows);
 	if (!s->leading) return ERR_NOT_LEADER;
 	struct stream_batch *b = stream_batch_open(s);
 	batch_add(&b->body, r);

@@ -70,6 +70,7 @@ struct stream {
 	uint64_t term;
 	bool leading, closing, config_proposed;
 	bool is_short; /* the log refused what grows: what frees goes in batches of its own */
+	uint64_t refusals; /* batches that were refused: what was decided with them in mind does not hold any more */
 	void (*applied)(void *arg);
 	void *applied_arg;
 	void (*closed)(void *arg);
@@ -107,6 +108,8 @@ void stream_flush(struct stream *s);
 void stream_held_init(struct stream *s);
 /* Proposes what was held back, as far as there is room. */
 void stream_held_run(struct stream *s);
+/* Before a drop that counts on messages in flight: makes room for it. False when that made the log refuse some of those messages. */
+must_check bool stream_room_for_drop(struct stream *s, size_t bytes);
 must_check enum err stream_propose_drop(
 	struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req);
 must_check enum err stream_propose_clear(struct stream *s, struct stream_req *req);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* refs — where the unsettled entries of a group lie: 24 bytes each, pushed at the back by appends, dropped from the front by settling and
- * from the back by truncation. An array with a moving head: it grows by a quarter so that memory stays below 32 bytes an entry, and
- * is moved down when the head has left half of it behind. */
+ * from the back by truncation. An array with a moving head: it grows by an eighth so that memory stays near 24 bytes an entry,
+ * and is moved down when the head has left an eighth of it behind. */
 #include "log_internal.h"
 
 enum { REFS_CAP_MIN = 8 };
 
 static void refs_make_room(struct log_refs *r)
 {
-	if (r->head > 0 && r->head >= r->count) {
+	if (r->head > r->count / 8) {
 		memmove(r->p, r->p + r->head, r->count * sizeof *r->p);
 		r->head = 0;
 		return;
 	}
-	uint32_t cap = r->cap < 4 * REFS_CAP_MIN ? r->cap + REFS_CAP_MIN : r->cap + r->cap / 4;
+	uint32_t cap = r->cap < 4 * REFS_CAP_MIN ? r->cap + REFS_CAP_MIN : r->cap + r->cap / 8;
 	ASSERT(cap > r->cap);
 	r->p = mem_realloc(r->p, cap * sizeof *r->p);
 	r->cap = cap;

@@ -44,25 +44,28 @@ typedef bool state_group_fn(void *arg, uint64_t group, struct slice meta);
  * had no effect and may be retried), ERR_CORRUPT, ERR_NOT_FOUND, ERR_CRASHED (simulated). */
 struct state_ops {
 	/* S10: walks the whole file in a child process and compares every crc. OK fills *head. ERR_NOT_FOUND: there is none.
-	 * ERR_CORRUPT (or the child died): it must be set aside. */
+	 * ERR_CORRUPT (it is damaged, cannot be read, or the child died): it must be set aside. ERR_IO: a sync failed, nothing is known. */
 	enum err (*check)(struct io *io, const char *path, struct state_head *head);
 	enum err (*open)(struct io *io, const char *path, struct state **out);
 	void (*close)(struct state *s);
 	/* Renames the file out of the way (path.damaged-N) for people to look at. */
 	enum err (*set_aside)(struct io *io, const char *path);
 	/* One transaction, synced: all changes and head->round; returns the new sum in head->sum. */
-	enum err (*commit)(struct state *s, const struct state_change *changes, unsigned count, struct state_head *head);
+	enum err (*commit)(
+		struct state *s, const struct state_change *changes, unsigned count, struct state_head *head);
 	enum err (*head)(struct state *s, struct state_head *head);
 	/* Every group with its meta, in order of id. */
 	enum err (*groups)(struct state *s, state_group_fn *each, void *arg);
 	/* Values of a group whose key begins with prefix, in order of key, from `from` (inclusive; n 0 = the first) on. */
-	enum err (*each)(struct state *s, uint64_t group, struct slice prefix, struct slice from, state_each_fn *each, void *arg);
+	enum err (*each)(struct state *s, uint64_t group, struct slice prefix, struct slice from, state_each_fn *each,
+		void *arg);
 	enum err (*get)(struct state *s, uint64_t group, struct slice key, struct buf *value);
 };
 struct state {
 	const struct state_ops *ops; /* first member of every implementation */
 };
-static inline enum err state_group_each(struct state *s, uint64_t group, struct slice prefix, struct slice from, state_each_fn *each, void *arg)
+static inline enum err state_group_each(
+	struct state *s, uint64_t group, struct slice prefix, struct slice from, state_each_fn *each, void *arg)
 {
 	return s->ops->each(s, group, prefix, from, each, arg);
 }

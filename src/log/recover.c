@@ -332,7 +332,8 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 	return is_good;
 }
 
-static bool is_state_damage(enum err e) { return e == ERR_CORRUPT || e == ERR_FORMAT || e == ERR_IO; }
+/* What cannot be read is ERR_CORRUPT too; ERR_IO is a failed sync: nothing is known then, and the start is refused (S17). */
+static bool is_state_damage(enum err e) { return e == ERR_CORRUPT || e == ERR_FORMAT; }
 
 /* Opens what `check` let pass and loads the groups. The state store is damaged: OK, and state_is_lost. */
 static enum err start_state(struct start *s)

@@ -388,9 +388,12 @@ static void child_run(const char *path, int to)
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) _exit(1);
 	/* S5: what is believed must be on the device, not in a cache that a crash left behind. */
-	if (fdatasync(fd) != 0) _exit(1);
+	bool is_synced = fdatasync(fd) == 0;
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	state_walk_file(fd, &walked);
+	if (is_synced)
+		state_walk_file(fd, &walked);
+	else
+		walked = (struct state_walk) { .result = ERR_IO };
 	if (walked.result == OK && walked.is_other_meta_bad) walked.result = meta_repair(fd, &walked);
 	(void)close(fd);
 	if (walked.result == OK) walked.result = state_lmdb_walk(path, &head);

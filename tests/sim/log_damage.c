@@ -193,7 +193,8 @@ static bool hurt_journal(struct world *w)
 		err_name(e));
 	damage_begin(w, what);
 	world_count(w, b->offset ? "damage journal" : "damage table");
-	w->damage.touches_all = b->ids_count == BLOCK_GROUPS_ALL;
+	/* The very first block of all holds the first table: without it nothing says that there was nothing before. */
+	w->damage.touches_all = b->ids_count == BLOCK_GROUPS_ALL || b->number == 1;
 	for (uint32_t i = 0; !w->damage.touches_all && i < b->ids_count; i++)
 		for (unsigned g = 0; g < w->groups_count; g++)
 			if (w->groups[g].id == b->ids[i]) w->damage.touches[g] = true;

@@ -180,8 +180,6 @@ static void accuse_no_match(struct seen *s)
 	view_after(m, m->ops_count, &most);
 	enum verdict v = VERDICT_LOST;
 	if (s->exists && !least.exists && m->gone_op) v = VERDICT_RESURRECTED;
-	for (uint32_t k = 0; k < s->ops_min; k++)
-		if (s->matches[k]) v = VERDICT_LOST;
 	if (s->exists && least.exists && s->info.last_index > u64_max(least.log.last, most.log.last))
 		v = VERDICT_RESURRECTED;
 	for (uint64_t i = 1; s->exists && i <= s->info.last_index; i++) {
@@ -423,7 +421,8 @@ static bool seen_look(struct actor *a, struct seen *all)
 		/* The end of the doubt was not acknowledged. */
 		if (s->info.in_doubt && model_ends_doubt(&w->groups[i], w->acked_op)) w->is_doubted[i] = true;
 		if (s->info.in_doubt) oracle_doubted(s->o, "at start");
-		if (!s->info.in_doubt && w->is_doubted[i] && w->doubt_is_durable[i] && !model_ends_doubt(&w->groups[i], 0))
+		if (!s->info.in_doubt && w->is_doubted[i] && w->doubt_is_durable[i] &&
+			!model_ends_doubt(&w->groups[i], 0))
 			accuse(w, VERDICT_LOST, "group %u was in doubt, and this start has forgotten it", i);
 		if (!s->info.in_doubt) w->is_doubted[i] = false;
 		if (!seen_read(s)) return false;

@@ -194,7 +194,7 @@ static void refill_sent(struct log_install_req *req)
 			refill_step(x);
 	} else {
 		bool is_fair = req->result == ERR_NO_SPACE && world_disk_is_low(w);
-		if (!o->g) is_fair = true;
+		if (!o->g || (req->result == ERR_IO && w->damage.may_die)) is_fair = true;
 		if (x->is_bad_chunk && req->result == ERR_CORRUPT) is_fair = true;
 		if (!is_fair)
 			accuse(w, VERDICT_WRONG, "group %u: an install ended with %s", o->at, err_text(req->result));

@@ -24,8 +24,9 @@ struct twin {
 	char *path; /* owned */
 	struct rows rows;
 	struct state_head head;
-	uint64_t number; /* of the image that counts */
-	unsigned which;  /* 0 or 1 */
+	uint64_t number;                 /* of the image that counts */
+	unsigned which;                  /* 0 or 1 */
+	bool is_named[SIM_STATE_IMAGES]; /* the directory holds the name for good */
 };
 
 static struct twin *of(struct state *s) { return CONTAINER_OF(s, struct twin, base); }
@@ -151,7 +152,7 @@ static void image_encode(const struct rows *l, const struct state_head *head, ui
 }
 
 struct image {
-	bool is_there, is_good;
+	bool is_there, is_synced, is_good;
 	uint64_t number;
 	struct state_head head;
 	struct rows rows;
@@ -198,15 +199,17 @@ static enum err image_read(struct io *io, const char *path, unsigned which, stru
 	enum err e = io_file_open(io, image_path(path, which, &name), IO_OPEN_READ | IO_OPEN_WRITE, &f);
 	out->is_there = e != ERR_NOT_FOUND;
 	if (e == OK) e = io_file_sync(f);
+	out->is_synced = e == OK;
 	if (e == OK) e = io_file_drop_cache(f);
 	if (e == OK) e = io_file_size(f, &size);
 	if (e == OK) e = io_file_read(f, 0, buf_reserve(&bytes, size), size, &got);
+	/* A sector that cannot be read is damage; a sync that failed says nothing about what is there. */
+	if (e == ERR_IO && out->is_synced) e = OK;
 	io_file_close(f);
 	if (e == OK) out->is_good = image_decode(slice_of(bytes.p, got), out);
 	buf_deinit(&name);
 	buf_deinit(&bytes);
-	/* A sector that cannot be read is damage. */
-	return e == ERR_NOT_FOUND || e == ERR_IO ? OK : e;
+	return e == ERR_NOT_FOUND ? OK : e;
 }
 
 /* The image that counts. ERR_NOT_FOUND: there is none at all. ERR_CORRUPT: none is whole. */
@@ -367,9 +370,9 @@ static enum err twin_commit(
 	struct state_head after = { head->round, rows_sum(&next) };
 	image_encode(&next, &after, t->number + 1, &bytes);
 	enum err e = image_write(t->io, image_path(t->path, !t->which, &path), buf_slice(&bytes));
-	/* The name of the second image is new in the first commits. */
-	if (e == OK && t->number < 4) e = dir_sync_of(t->io, t->path);
+	if (e == OK && !t->is_named[!t->which]) e = dir_sync_of(t->io, t->path);
 	if (e == OK) {
+		t->is_named[!t->which] = true;
 		rows_deinit(&t->rows);
 		t->rows = next;
 		t->head = *head = after;

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting: what is refused, what is torn and what is damaged, who is in doubt and until when. */
+#include <sys/stat.h>
+
+#include "log_fixture.h"
+
+/* ---- hands on the files ---- */
+
+static const char *path_in(const struct fixture *f, const char *name)
+{
+	static _Thread_local char path[200];
+	(void)snprintf(path, sizeof path, "%s/%s", f->dir, name);
+	return path;
+}
+
+static void file_write(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "w");
+	assert_non_null(out);
+	assert_true(fputs(text, out) >= 0);
+	assert_int_equal(fclose(out), 0);
+}
+
+static void file_flip(const char *path, long at)
+{
+	FILE *file = fopen(path, "r+");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, at, SEEK_SET), 0);
+	int c = fgetc(file);
+	assert_true(c != EOF);
+	assert_int_equal(fseek(file, at, SEEK_SET), 0);
+	assert_int_equal(fputc(c ^ 4, file), c ^ 4);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* Offsets of the blocks of a slot's present use, from its start. */
+static unsigned blocks_of(const struct fixture *f, const char *slot, long *at, unsigned max)
+{
+	FILE *file = fopen(path_in(f, slot), "r");
+	assert_non_null(file);
+	unsigned count = 0;
+	uint8_t head[BLOCK_HEAD_BYTES];
+	uint64_t number = 0;
+	for (long offset = 0; fseek(file, offset, SEEK_SET) == 0 && fread(head, sizeof head, 1, file) == 1;
+		offset += BLOCK_ALIGN) {
+		if (memcmp(head, "TBLK", 4) != 0 || le64_get(head + 24) != (uint64_t)offset) continue;
+		if (le64_get(head + 16) <= number) break;
+		number = le64_get(head + 16);
+		if (count < max) at[count] = offset;
+		count++;
+	}
+	assert_int_equal(fclose(file), 0);
+	return count;
+}
+
+static bool in_doubt(struct fixture *f, uint64_t id)
+{
+	struct log_group_info info;
+	struct log_group *g = log_group_find(f->log, id);
+	assert_non_null(g);
+	log_group_info(g, &info);
+	assert_int_equal(info.in_doubt, log_group_doubt(g)[0] != '\0');
+	return info.in_doubt;
+}
+
+static uint64_t last_of(struct fixture *f, uint64_t id)
+{
+	struct log_group_info info;
+	log_group_info(log_group_find(f->log, id), &info);
+	return info.last_index;
+}
+
+static void after(struct io_timer *t);
+struct pause {
+	struct io_timer timer;
+	struct fixture *f;
+};
+static void after(struct io_timer *t)
+{
+	struct pause *p = CONTAINER_OF(t, struct pause, timer);
+	p->f->done++;
+	io_uv_stop(p->f->io);
+}
+
+/* Until the closing block is written. */
+static void idle(struct fixture *f)
+{
+	while (!f->log->journal.is_closing_last || f->log->journal.flying) {
+		struct pause p = { .timer.fire = after, .f = f };
+		io_timer_start(f->io, &p.timer, MILLIS(10));
+		run(f);
+	}
+}
+
+/* Two groups; group 1 has 3 entries in three blocks, group 2 one entry; killed. `closing`: with a closing block at the end. */
+static void two_groups(struct fixture *f, bool closing)
+{
+	struct owner a, b;
+	struct waiter w;
+	fixture_init(f);
+	fixture_open(f);
+	owner_make(&a, f, 1);
+	owner_make(&b, f, 2);
+	for (unsigned i = 0; i < 3; i++) {
+		owner_append(&a, 1, 100, &w);
+		run(f);
+	}
+	owner_append(&b, 1, 100, &w);
+	run(f);
+	if (closing) idle(f);
+	fixture_kill(f);
+	f->is_quiet = true;
+}
+
+/* ---- births ---- */
+
+static void what_is_not_a_store_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	fixture_init(&f);
+	file_write(path_in(&f, "readme"), "mine");
+	assert_int_equal(fixture_try_open(&f), ERR_INVALID);
+	assert_non_null(strstr(f.why, f.dir));
+	assert_int_equal(unlink(path_in(&f, "readme")), 0);
+	fixture_open(&f); /* the lock file alone is no content */
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void an_interrupted_birth_starts_over(void **state)
+{
+	(void)state;
+	struct fixture f;
+	fixture_init(&f);
+	fixture_open(&f);
+	uint64_t id = log_identity(f.log)->raft_id;
+	assert_true(id > 0);
+	fixture_close(&f);
+	/* As a crash leaves it that came before the last step: the state store is made later. */
+	(void)unlink(path_in(&f, "state.lmdb"));
+	(void)unlink(path_in(&f, "state.lmdb-lock"));
+	file_write(path_in(&f, "birth"), "");
+	fixture_open(&f);
+	assert_true(log_identity(f.log)->raft_id != id); /* somebody new */
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void a_birth_mark_beside_data_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	fixture_close(&f);
+	file_write(path_in(&f, "birth"), "");
+	assert_int_equal(fixture_try_open(&f), ERR_CORRUPT);
+	assert_int_equal(unlink(path_in(&f, "birth")), 0);
+	fixture_open(&f);
+	assert_non_null(log_group_find(f.log, 1));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void bad_options_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t slot_bytes;
+		uint32_t slot_count;
+		uint64_t entry_bytes;
+	} cases[] = { { 65537, 6, 0 }, { 16384, 6, 0 }, { 65536, 3, 0 }, { 65536, 65, 0 }, { 65536, 6, 20000 } };
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct fixture f;
+		fixture_init(&f);
+		f.options.slot_bytes = cases[i].slot_bytes;
+		f.options.slot_count = cases[i].slot_count;
+		f.options.entry_bytes_max = cases[i].entry_bytes;
+		assert_int_equal(fixture_try_open(&f), ERR_INVALID);
+		assert_true(strlen(f.why) > 20);
+		fixture_deinit(&f);
+	}
+}
+
+static void one_process_at_a_time(void **state)
+{
+	(void)state;
+	struct fixture f, second;
+	fixture_init(&f);
+	fixture_open(&f);
+	second = f;
+	second.log = NULL;
+	assert_int_equal(fixture_try_open(&second), ERR_LOCKED);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void both_identities_bad(void **state)
+{
+	(void)state;
+	struct fixture f;
+	two_groups(&f, true);
+	file_flip(path_in(&f, "identity.0"), 40);
+	fixture_open(&f); /* one is enough, and mends the other */
+	fixture_close(&f);
+	file_flip(path_in(&f, "identity.1"), 40);
+	fixture_open(&f);
+	fixture_close(&f);
+	file_flip(path_in(&f, "identity.0"), 40);
+	file_flip(path_in(&f, "identity.1"), 80);
+	assert_int_equal(fixture_try_open(&f), ERR_CORRUPT);
+	assert_non_null(strstr(f.why, "identity"));
+	fixture_deinit(&f);
+}
+
+/* S20: a block whose head is whole and says that a later binary wrote it. */
+static void a_higher_level_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct identity id;
+	bool repaired;
+	two_groups(&f, true);
+	assert_int_equal(io_uv_new(&f.io), OK);
+	assert_int_equal(identity_load(f.io, f.dir, &id, &repaired), OK);
+	io_uv_free(f.io);
+	struct block_key key = { .use = 1 };
+	memcpy(key.secret, id.secret, sizeof key.secret);
+	uint8_t head[BLOCK_HEAD_BYTES];
+	struct block_head h;
+	FILE *file = fopen(path_in(&f, "journal/00"), "r+");
+	assert_non_null(file);
+	assert_int_equal(fread(head, sizeof head, 1, file), 1);
+	assert_int_equal(block_head_decode(&key, 0, head, &h), OK);
+	h.level = 2;
+	block_head_encode(&key, &h, head);
+	rewind(file);
+	assert_int_equal(fwrite(head, sizeof head, 1, file), 1);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(fixture_try_open(&f), ERR_FORMAT);
+	assert_non_null(strstr(f.why, "level"));
+	fixture_deinit(&f);
+}
+
+/* ---- torn and damaged (S6) ---- */
+
+static void the_last_block_torn_is_cut(void **state)
+{
+	(void)state;
+	struct fixture f;
+	long at[32];
+	two_groups(&f, false);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	file_flip(path_in(&f, "journal/00"), at[count - 1] + 100);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 1));
+	assert_false(in_doubt(&f, 2)); /* the window that docs/STORAGE.md names: it cannot be told from a crash */
+	assert_int_equal(last_of(&f, 1), 3);
+	assert_int_equal(last_of(&f, 2), 0);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void with_a_closing_block_it_is_damage(void **state)
+{
+	(void)state;
+	struct fixture f;
+	long at[32];
+	two_groups(&f, true);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	file_flip(path_in(&f, "journal/00"), at[count - 2] + 200); /* a body */
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 1));
+	assert_true(in_doubt(&f, 2));
+	assert_non_null(strstr(log_group_doubt(log_group_find(f.log, 2)), "damaged"));
+	fixture_kill(&f);
+	fixture_open(&f); /* the doubt is recorded */
+	assert_false(in_doubt(&f, 1));
+	assert_true(in_doubt(&f, 2));
+	struct waiter w;
+	log_doubt_end(log_group_find(f.log, 2), 7, 42, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 2));
+	struct log_group_info info;
+	log_group_info(log_group_find(f.log, 2), &info);
+	assert_int_equal(info.term, 7);
+	assert_int_equal(info.vote, 42);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* Whatever bit of the head of a block in the middle: its groups are known from the next one's list. */
+static void a_bad_head_is_named_by_its_successor(void **state)
+{
+	(void)state;
+	for (long byte = 0; byte < BLOCK_HEAD_BYTES; byte += 3) {
+		struct fixture f;
+		long at[32];
+		two_groups(&f, true);
+		unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+		file_flip(path_in(&f, "journal/00"), at[count - 2] + byte);
+		fixture_open(&f);
+		assert_false(in_doubt(&f, 1));
+		assert_true(in_doubt(&f, 2));
+		assert_int_equal(last_of(&f, 1), 3);
+		assert_int_equal(last_of(&f, 2), 1); /* the entry itself is whole, and kept */
+		fixture_close(&f);
+		fixture_deinit(&f);
+	}
+}
+
+/* What follows proves a group whole: an entry that names the term before it, and a vote. */
+static void later_records_end_the_doubt_of_a_start(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	long at[32];
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	log_vote(o.g, 1, 5, wait_on(&w, &f));
+	run(&f);
+	unsigned before = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	owner_append(&o, 1, 100, &w);
+	run(&f);
+	log_vote(o.g, 2, 6, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	f.is_quiet = true;
+	/* The vote of term 1 rots; the one of term 2 and the entry are behind it. */
+	file_flip(path_in(&f, "journal/00"), at[before - 1] + 90);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 1);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* An entry in the middle is gone: what is before it is the log, what is behind it stays readable. */
+static void a_gap_strands_what_is_behind_it(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	long at[32];
+	two_groups(&f, true);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	/* Table, two MAKEs, entries 1 2 3 of group 1, entry of group 2, closing: entry 2 it is. */
+	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 1);
+	owner_attach(&o, &f, 1);
+	assert_int_equal(read_and_check(&o, 1, 3), 2);
+	/* It goes on where its log ends. */
+	struct waiter w;
+	owner_append(&o, 1, 100, &w);
+	run(&f);
+	assert_int_equal(last_of(&f, 1), 2);
+	assert_int_equal(read_and_check(&o, 1, 2), 2);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 2);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* ---- slots, segments, state store ---- */
+
+static void a_slot_that_vanished_doubts_all(void **state)
+{
+	(void)state;
+	static const char *const slots[] = { "journal/00", "journal/01" };
+	for (size_t i = 0; i < COUNT_OF(slots); i++) {
+		struct fixture f;
+		two_groups(&f, true);
+		assert_int_equal(unlink(path_in(&f, slots[i])), 0);
+		fixture_open(&f);
+		if (i == 1) {
+			/* It would have been the next one: it may have been the newest. */
+			assert_true(in_doubt(&f, 1));
+			assert_int_equal(last_of(&f, 1), 3);
+		} else {
+			assert_null(log_group_find(f.log, 1)); /* nothing is left that knows of it */
+		}
+		fixture_close(&f);
+		fixture_deinit(&f);
+	}
+}
+
+static void a_slot_that_is_not_needed_may_vanish(void **state)
+{
+	(void)state;
+	struct fixture f;
+	two_groups(&f, true);
+	assert_int_equal(unlink(path_in(&f, "journal/04")), 0);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 1));
+	fixture_close(&f);
+	struct stat st;
+	assert_int_equal(stat(path_in(&f, "journal/04"), &st), 0);
+	assert_int_equal(st.st_size, 65536);
+	fixture_deinit(&f);
+}
+
+static void settled_groups(struct fixture *f)
+{
+	struct owner a, b;
+	struct waiter w;
+	fixture_init(f);
+	fixture_open(f);
+	owner_make(&a, f, 1);
+	owner_make(&b, f, 2);
+	owner_append(&a, 20, 500, &w);
+	run(f);
+	owner_append(&b, 20, 500, &w);
+	run(f);
+	owner_apply(&a);
+	owner_apply(&b);
+	settle(f);
+	settle(f);
+	fixture_kill(f);
+	f->is_quiet = true;
+}
+
+static void a_segment_that_vanished_doubts_its_group(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct log_group_info info;
+	settled_groups(&f);
+	assert_int_equal(unlink(path_in(&f, "groups/0000000000000001/00000001/0000000000000001.seg")), 0);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_false(in_doubt(&f, 2));
+	log_group_info(log_group_find(f.log, 1), &info);
+	assert_int_equal(info.damaged_from, 1);
+	assert_int_equal(info.damaged_to, 20);
+	assert_int_equal(info.contiguous_from, 21);
+	assert_int_equal(info.state_index, 20);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+static void a_state_store_that_vanished_doubts_all(void **state)
+{
+	(void)state;
+	struct fixture f;
+	settled_groups(&f);
+	assert_int_equal(unlink(path_in(&f, "state.lmdb")), 0);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_true(in_doubt(&f, 2));
+	fixture_kill(&f);
+	fixture_open(&f); /* a fresh one is there now; that it is not the old one is not forgotten */
+	assert_true(in_doubt(&f, 1));
+	assert_true(in_doubt(&f, 2));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_not_a_store_is_refused),
+		cmocka_unit_test(an_interrupted_birth_starts_over),
+		cmocka_unit_test(a_birth_mark_beside_data_is_refused),
+		cmocka_unit_test(bad_options_are_refused),
+		cmocka_unit_test(one_process_at_a_time),
+		cmocka_unit_test(both_identities_bad),
+		cmocka_unit_test(a_higher_level_is_refused),
+		cmocka_unit_test(the_last_block_torn_is_cut),
+		cmocka_unit_test(with_a_closing_block_it_is_damage),
+		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
+		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
+		cmocka_unit_test(a_gap_strands_what_is_behind_it),
+		cmocka_unit_test(a_slot_that_vanished_doubts_all),
+		cmocka_unit_test(a_slot_that_is_not_needed_may_vanish),
+		cmocka_unit_test(a_segment_that_vanished_doubts_its_group),
+		cmocka_unit_test(a_state_store_that_vanished_doubts_all),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -143,7 +143,7 @@ must_check enum err stream_propose_config(struct stream *s, const struct stream_
 uint64_t stream_ahead_last_seq(const struct stream *s);
 uint64_t stream_ahead_msgs(const struct stream *s);
 uint64_t stream_ahead_bytes(const struct stream *s);
-/* Last sequence of a literal subject, 0 = none; *count (may be NULL) = live messages of it. */
+/* Last sequence of a subject, 0 = none; *count (may be NULL) = live messages of it. A pattern is asked of all subjects (count stays 0). */
 uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint64_t *count);
 /* Is the newest message of every subject that matches (a pattern, or empty: all) known? It is not after it was removed, until
  * stream_find_last has looked for the one before it, which is when r is done. */

@@ -35,6 +35,8 @@ static bool take_header(struct admission *a, struct slice key, struct slice valu
 		return take_u64(value, &a->expected_last_seq, &a->has_last_seq, e);
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Subject-Sequence"))) {
 		return take_u64(value, &a->expected_last_subject_seq, &a->has_last_subject_seq, e);
+	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Subject-Sequence-Subject"))) {
+		a->expected_last_subject = value;
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Msg-Id"))) {
 		a->expected_last_msg_id = value;
 	} else if (slice_eq(key, SLICE("Nats-Rollup"))) {
@@ -99,11 +101,15 @@ static enum admit_verdict check_last_subject_seq(
 	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
 {
 	(void)dup;
-	if (!a->has_last_subject_seq) return ADMIT_PASS;
-	uint64_t last = stream_ahead_subject(s->stream, m->subject, NULL);
+	struct slice subject = a->expected_last_subject.n ? a->expected_last_subject : m->subject;
+	if (!a->has_last_subject_seq)
+		return a->expected_last_subject.n ? reject(js_error_set(e, JS_LAST_SUBJECT_SEQUENCE_MISSING, NULL))
+						  : ADMIT_PASS;
+	if (!subject_is_valid(subject)) return reject(js_error_set(e, JS_BAD_REQUEST, NULL));
+	uint64_t last = stream_ahead_subject(s->stream, subject, NULL);
 	if (last == a->expected_last_subject_seq) return ADMIT_PASS;
-	if (!stream_knows_last(s->stream, m->subject)) { /* the one that was last has just been deleted */
-		stream_find_last(s->stream, m->subject, NULL);
+	if (!stream_knows_last(s->stream, subject)) { /* the one that was last has just been deleted */
+		stream_find_last(s->stream, subject, NULL);
 		return reject(js_error_set(e, JS_LAST_SUBJECT_SEQUENCE_UNAVAILABLE, NULL));
 	}
 	return reject(js_error_set(e, JS_LAST_SEQUENCE_WRONG, "%llu", (unsigned long long)last));

@@ -3,6 +3,8 @@
  * order when it is applied. What is in flight is remembered for admission. */
 #include "stream_internal.h"
 
+#include "thebes/wire.h"
+
 enum { HELD_BYTES_MAX = 64 * 1024 * 1024, HELD_RETRY_MS = 2 };
 
 struct stream_batch *stream_batch_open(struct stream *s)
@@ -391,13 +393,35 @@ uint64_t stream_ahead_bytes(const struct stream *s)
 	       u64_min(s->dropping_bytes, s->machine.seqs.bytes + s->flight_bytes);
 }
 
+static uint64_t last_in_flight(const struct ahead_subject *a) { return a->msgs[a->at + a->count - 1].seq; }
+
+static bool take_later(void *arg, struct slice subject, uint64_t count, uint64_t first_seq_hint, uint64_t last_seq)
+{
+	uint64_t *last = arg;
+	(void)subject, (void)count, (void)first_seq_hint;
+	*last = u64_max(*last, last_seq);
+	return true;
+}
+
+static uint64_t ahead_pattern(const struct stream *s, struct slice pattern)
+{
+	uint64_t last = 0;
+	const struct ahead_subject *a;
+	stream_subjects(s, &pattern, 1, take_later, &last);
+	for (size_t i = 0; (a = map_next(&s->ahead_subjects, &i)) != NULL;)
+		if (subject_match(pattern, slice_of(a->name, a->n))) last = u64_max(last, last_in_flight(a));
+	return last;
+}
+
 uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint64_t *count)
 {
+	if (count) *count = 0;
+	if (!subject_is_literal(subject)) return ahead_pattern(s, subject);
 	const struct subject_entry *e = subjects_find(&s->machine.subjects, subject);
 	const struct ahead_subject *a = map_get(&s->ahead_subjects, subject);
 	uint64_t there = (e ? e->count : 0) + (a ? a->count : 0);
 	if (count) *count = there - u64_min(there, a ? a->pushed_out : 0);
-	return a ? a->msgs[a->at + a->count - 1].seq : e ? e->last_seq : 0;
+	return a ? last_in_flight(a) : e ? e->last_seq : 0;
 }
 
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied)

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* No short cut for one replica: a publish to a station of one replica is answered when its record is durable and applied, and not before.
+ * The whole way from the router to the PubAck, over a log that holds back its writes when told to. Then the order of admission. */
+#include "check.h"
+
+#include "sim/mem_log.h"
+#include "sim/sim.h"
+#include "thebes/auth.h"
+#include "thebes/station.h"
+
+/* ---- what the stand-in leaves out: nothing is read back here ---- */
+
+enum err log_view(struct log_group *g, uint64_t index, struct slice *entry)
+{
+	(void)g, (void)index, (void)entry;
+	return ERR_AGAIN;
+}
+
+void log_read_seq(struct log_group *g, uint64_t seq, struct log_read_req *r)
+{
+	(void)g, (void)r;
+	fail_msg("sequence %llu is read", (unsigned long long)seq);
+}
+
+struct bed {
+	struct sim *sim;
+	struct io *io;
+	struct mem_disk *disk;
+	struct diag diag;
+	struct log *log;
+	struct raft_groups groups;
+	struct auth auth;
+	struct stations stations;
+	struct io_turn_hook hook;
+	struct account *account;
+	struct sink sink; /* hears the answers */
+	struct sub sub;
+	char answers[20][400];
+	unsigned answer_count;
+	bool closed;
+};
+
+static void on_line(void *arg, enum diag_level level, const char *line, size_t n)
+{
+	(void)arg, (void)level, (void)line, (void)n;
+}
+
+static bool on_answer(struct sink *k, struct sub *sub, const struct msg *m)
+{
+	struct bed *b = CONTAINER_OF(k, struct bed, sink);
+	(void)sub;
+	assert_true(b->answer_count < COUNT_OF(b->answers));
+	(void)snprintf(b->answers[b->answer_count++], sizeof b->answers[0], "%.*s", SLICE_FMT(m->payload));
+	return true;
+}
+static const struct sink_ops answer_ops = { .deliver = on_answer };
+
+static void turn_end(struct io_turn_hook *h)
+{
+	struct bed *b = CONTAINER_OF(h, struct bed, hook);
+	stations_turn_end(&b->stations);
+	log_turn_end(b->log);
+}
+
+static bool no_link(void *arg, uint64_t peer, const struct slice *parts, unsigned count, enum raft_lane lane)
+{
+	(void)arg, (void)peer, (void)parts, (void)count, (void)lane;
+	return false;
+}
+
+static void on_fatal(void *arg, const char *why)
+{
+	(void)arg;
+	fail_msg("%s", why);
+}
+
+static struct station *station(struct bed *b) { return stations_find(&b->stations, SLICE("$G"), SLICE("S")); }
+static bool is_led(void *arg) { return stream_is_leader(station_stream(station(arg))); }
+
+static void open_bed(struct bed *b, const char *config)
+{
+	char why[200];
+	struct sim_node *n;
+	*b = (struct bed) { .sim = sim_new(7), .sink = { &answer_ops } };
+	n = sim_node_new(b->sim);
+	sim_node_boot(n, NULL, NULL);
+	b->io = sim_node_io(n);
+	b->disk = mem_disk_new(1, 7);
+	diag_init(&b->diag, DIAG_FATAL, on_line, NULL);
+	struct log_options lo = { .dir = "store", .fatal = on_fatal, .fatal_arg = &b->disk };
+	assert_int_equal(log_open(b->io, &b->diag, &lo, &b->log, why, sizeof why), OK);
+	raft_groups_init(&b->groups, b->io, b->log, &b->diag, &(struct raft_options) { .self = 1 },
+		&(struct raft_links) { .send = no_link });
+	auth_init(&b->auth, b->io, 1);
+	b->account = auth_account(&b->auth, SLICE("$G"));
+	assert_non_null(b->account);
+	stations_init(&b->stations, b->io, &b->diag, &b->auth, &b->groups, 1);
+	b->hook.turn_end = turn_end;
+	io_turn_hook_add(b->io, &b->hook);
+	b->sub.sink = &b->sink;
+	assert_int_equal(router_subscribe(&b->account->router, &b->sub, SLICE("answer"), SLICE_NULL), OK);
+	struct meta_stream row = { .group = 2, .created_ns = 1, .account = SLICE("$G"), .name = SLICE("S") };
+	row.config = slice_of_str(config);
+	assert_int_equal(stations_add(&b->stations, &row, true), OK);
+	turn_end(&b->hook); /* the test is not an event of the loop, which ends a turn by itself */
+	assert_true(sim_run_until(b->sim, is_led, b, SECONDS(20)));
+}
+
+static void on_closed(void *arg) { ((struct bed *)arg)->closed = true; }
+static bool is_closed(void *arg) { return ((struct bed *)arg)->closed; }
+
+static void close_bed(struct bed *b)
+{
+	router_unsubscribe(&b->sub);
+	stations_close(&b->stations, on_closed, b);
+	assert_true(sim_run_until(b->sim, is_closed, b, SECONDS(5)));
+	b->closed = false;
+	raft_groups_close(&b->groups, on_closed, b);
+	assert_true(sim_run_until(b->sim, is_closed, b, SECONDS(5)));
+	stations_deinit(&b->stations);
+	raft_groups_deinit(&b->groups);
+	io_turn_hook_remove(b->io, &b->hook);
+	log_free(b->log);
+	diag_deinit(&b->diag);
+	auth_deinit(&b->auth);
+	sim_free(b->sim);
+	mem_disk_free(b->disk);
+}
+
+static void publish_with(struct bed *b, const char *subject, const char *header, const char *payload)
+{
+	struct msg m = { .subject = slice_of_str(subject),
+		.reply = SLICE("answer"),
+		.header = header ? slice_of_str(header) : SLICE_NULL,
+		.payload = slice_of_str(payload),
+		.account = b->account };
+	assert_int_equal(router_publish(&b->account->router, &m), 1);
+	turn_end(&b->hook);
+}
+
+static bool has_answer(void *arg) { return ((struct bed *)arg)->answer_count > 0; }
+
+/* Publishes and waits: the one answer. */
+static const char *answer_to(struct bed *b, const char *subject, const char *header)
+{
+	b->answer_count = 0;
+	publish_with(b, subject, header, "x");
+	assert_true(sim_run_until(b->sim, has_answer, b, SECONDS(5)));
+	assert_int_equal(b->answer_count, 1);
+	return b->answers[0];
+}
+
+static void no_ack_before_it_is_durable(void **state)
+{
+	struct bed b;
+	struct stream_state st;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	mem_disk_hold(b.disk, true);
+	publish_with(&b, "s.1", NULL, "one");
+	publish_with(&b, "s.2", "NATS/1.0\r\nNats-Msg-Id: 2\r\n\r\n", "two");
+	sim_run_for(b.sim, SECONDS(10));
+	assert_int_equal(b.answer_count, 0);
+	stream_state(station_stream(station(&b)), &st);
+	assert_int_equal(st.msgs, 0); /* and nobody else sees it either */
+	assert_int_equal(st.last_seq, 0);
+	publish_with(&b, "s.2", "NATS/1.0\r\nNats-Msg-Id: 2\r\n\r\n", "two"); /* nor is a duplicate of it answered */
+	sim_run_for(b.sim, SECONDS(10));
+	assert_int_equal(b.answer_count, 0);
+	mem_disk_hold(b.disk, false);
+	sim_run_for(b.sim, SECONDS(1));
+	assert_int_equal(b.answer_count, 3);
+	assert_string_equal(b.answers[0], "{\"stream\":\"S\", \"seq\":1}");
+	assert_string_equal(b.answers[1], "{\"stream\":\"S\", \"seq\":2}");
+	assert_string_equal(b.answers[2], "{\"stream\":\"S\", \"seq\":2,\"duplicate\": true}");
+	stream_state(station_stream(station(&b)), &st);
+	assert_int_equal(st.msgs, 2);
+	close_bed(&b);
+}
+
+static void unknown_outcome_is_not_answered(void **state)
+{
+	struct bed b;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	mem_disk_hold(b.disk, true);
+	publish_with(&b, "s.1", NULL, "one");
+	sim_run_for(b.sim, SECONDS(1));
+	mem_disk_hold(b.disk, false);
+	close_bed(&b); /* ends with the message in flight, or just after it was answered: never with an error */
+	assert_true(b.answer_count == 0 || strncmp(b.answers[0], "{\"stream\"", 9) == 0);
+}
+
+static void full_is_said(void **state)
+{
+	struct bed b;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	assert_non_null(strstr(answer_to(&b, "s.1", NULL), "\"err_code\":10047"));
+	mem_disk_admits(b.disk, OK, OK, OK);
+	assert_string_equal(
+		answer_to(&b, "s.1", NULL), "{\"stream\":\"S\", \"seq\":1}"); /* the sequence was given back */
+	mem_disk_admits(b.disk, ERR_FULL, OK, OK); /* a lull: waits instead of being refused */
+	b.answer_count = 0;
+	publish_with(&b, "s.1", NULL, "x");
+	sim_run_for(b.sim, SECONDS(2));
+	assert_int_equal(b.answer_count, 0);
+	mem_disk_admits(b.disk, OK, OK, OK);
+	assert_true(sim_run_until(b.sim, has_answer, &b, SECONDS(5)));
+	assert_string_equal(b.answers[0], "{\"stream\":\"S\", \"seq\":2}");
+	close_bed(&b);
+}
+
+static void order_of_admission(void **state)
+{
+#define H(lines) "NATS/1.0\r\n" lines "\r\n"
+	static const struct {
+		const char *header, *want;
+	} cases[] = {
+		{ H("Nats-Msg-Id: a\r\n"), "\"seq\":1}" },
+		{ H("Nats-Expected-Stream: T\r\nNats-Msg-Id: a\r\n"), "\"err_code\":10060," },
+		{ H("Nats-Msg-Id: a\r\n"), "\"seq\":1,\"duplicate\": true}" },
+		{ H("Nats-Expected-Last-Subject-Sequence: 0\r\n"),
+			"\"err_code\":10071,\"description\":\"wrong last sequence: 1\"" },
+		{ H("Nats-Expected-Last-Sequence: 7\r\nNats-Expected-Last-Msg-Id: b\r\n"),
+			"\"err_code\":10071,\"description\":\"wrong last sequence: 1\"" },
+		{ H("Nats-Expected-Last-Msg-Id: b\r\n"),
+			"\"err_code\":10070,\"description\":\"wrong last msg ID: a\"" },
+		{ H("Nats-Expected-Last-Sequence: x\r\n"), "\"err_code\":10003" },
+		{ H("Nats-Expected-Last-Subject-Sequence-Subject: s\r\n"), "\"err_code\":10193" },
+		{ H("Nats-Expected-Last-Subject-Sequence: 0\r\nNats-Expected-Last-Subject-Sequence-Subject: *\r\n"),
+			"sequence: 1\"" },
+		{ H("Nats-Rollup: sub\r\n"), "\"err_code\":10111,\"description\":\"rollup not permitted\"" },
+		{ H("Nats-Rollup: some\r\n"), "\"err_code\":10111" },
+		{ H("X: 0123456789012345678901234567890123456789\r\n"), "\"err_code\":10054" },
+		{ H("Nats-Expected-Last-Sequence: 1\r\nNats-Expected-Last-Msg-Id: a\r\n"), "\"seq\":2}" },
+	};
+	struct bed b;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s\"],\"max_msg_size\":110}");
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char header[200];
+		(void)snprintf(header, sizeof header, "%s", cases[i].header);
+		if (strstr(cases[i].want, "10054")) { /* a body that makes it too large with its header */
+			b.answer_count = 0;
+			publish_with(&b, "s", header,
+				"0123456789012345678901234567890123456789012345678901234567890123456789");
+			assert_true(sim_run_until(b.sim, has_answer, &b, SECONDS(5)));
+		} else {
+			(void)answer_to(&b, "s", header);
+		}
+		if (!strstr(b.answers[0], cases[i].want)) fail_msg("%s: %s", cases[i].header, b.answers[0]);
+	}
+	close_bed(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_ack_before_it_is_durable),
+		cmocka_unit_test(unknown_outcome_is_not_answered),
+		cmocka_unit_test(full_is_said),
+		cmocka_unit_test(order_of_admission),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -65,8 +65,8 @@ struct conf_place {
 };
 
 struct conf_user {
-	const char *name;     /* never NULL */
-	const char *password; /* plain or bcrypt; NULL: none was given */
+	const char *name;                           /* never NULL */
+	const char *password;                       /* plain or bcrypt; NULL: none was given */
 	const struct conf_permissions *permissions; /* owned; NULL: the account's default, then the server's */
 	unsigned connection_types;                  /* 0: all */
 	struct conf_place place;
@@ -81,10 +81,10 @@ struct conf_account_jetstream {
 };
 
 struct conf_account {
-	const char *name; /* never NULL */
+	const char *name;        /* never NULL */
 	struct conf_user *users; /* owned */
 	size_t user_count;
-	const struct conf_permissions *default_permissions; /* owned; NULL: none */
+	const struct conf_permissions *default_permissions;                     /* owned; NULL: none */
 	int64_t max_connections, max_subscriptions, max_payload, max_leafnodes; /* -1: no limit of the account's own */
 	struct conf_account_jetstream jetstream;
 	bool is_system;
@@ -143,9 +143,10 @@ struct conf {
 	const char *auth_user, *auth_password, *auth_token; /* the single user, or the token; plain or bcrypt */
 	uint64_t auth_timeout_ns;
 	const struct conf_permissions *default_permissions; /* owned; NULL: none */
-	struct conf_account *accounts; /* owned; [0] is $G and holds authorization.users; one is_system unless switched off */
+	struct conf_account
+		*accounts; /* owned; [0] is $G and holds authorization.users; one is_system unless switched off */
 	size_t account_count;
-	bool accounts_are_set; /* an accounts block was written */
+	bool accounts_are_set;      /* an accounts block was written */
 	const char *system_account; /* never NULL unless switched off */
 	const char *no_auth_user;
 	/* All configured users belong to the system account: connections without credentials join $G, while
@@ -155,7 +156,7 @@ struct conf {
 	/* storage (spec §3.3 jetstream, and our own keys) */
 	struct {
 		bool enabled;
-		const char *store_dir; /* never NULL when enabled */
+		const char *store_dir;         /* never NULL when enabled */
 		int64_t max_memory, max_store; /* bytes; -1: as much as there is (of memory: three quarters) */
 		enum conf_sync sync;
 		const char *domain;
@@ -169,8 +170,9 @@ struct conf {
 		uint64_t slot_bytes;
 		int64_t slot_count;
 	} journal;
-	uint64_t memory_budget_bytes; /* payload held in memory by all connections and queues; 0: half of the machine's */
-	bool failpoints;              /* may faults be ordered by request ($SYS.REQ.DEBUG)? */
+	uint64_t
+		memory_budget_bytes; /* payload held in memory by all connections and queues; 0: half of the machine's */
+	bool failpoints;             /* may faults be ordered by request ($SYS.REQ.DEBUG)? */
 };
 
 /* ---- the command line (spec §3.4) ---- */
@@ -185,10 +187,11 @@ struct conf_flag_value; /* private */
 struct conf_command {
 	enum conf_verdict verdict;
 	int exit_code;
-	struct buf out, err;       /* owned; finished lines for standard output and standard error */
-	const char *config_file;   /* -c; borrowed of argv; NULL: none */
-	const char *signal_name;   /* "stop", "quit", "term", "reopen", "reload" or "ldm"; static */
-	const char *signal_target; /* behind "=": a pid, a glob of pids or the path of a pid file; borrowed; NULL: none */
+	struct buf out, err;     /* owned; finished lines for standard output and standard error */
+	const char *config_file; /* -c; borrowed of argv; NULL: none */
+	const char *signal_name; /* "stop", "quit", "term", "reopen", "reload" or "ldm"; static */
+	const char
+		*signal_target; /* behind "=": a pid, a glob of pids or the path of a pid file; borrowed; NULL: none */
 	struct conf_flag_value *values; /* owned: what the flags set, in their order */
 	size_t value_count;
 };

@@ -110,6 +110,7 @@ struct diag_format {
 	int32_t utc_offset_s; /* of local time; 0 with logtime_utc */
 };
 /* Appends "[pid] 2026/11/22 06:05:30.431902 [INF] line\n". */
-void diag_format_nats(struct buf *out, const struct diag_format *f, int64_t wall_ns, enum diag_level level, struct slice line);
+void diag_format_nats(
+	struct buf *out, const struct diag_format *f, int64_t wall_ns, enum diag_level level, struct slice line);
 
 #endif

@@ -25,9 +25,9 @@ struct io_file;
 
 /* ---- clock and chance (loop thread; the clocks also from workers) ---- */
 
-uint64_t io_now_ns(struct io *io);  /* monotonic; on the loop read once a turn */
-uint64_t io_now_precise_ns(struct io *io); /* monotonic, read anew: for measuring */
-int64_t io_wall_ns(struct io *io); /* since 1970; may jump either way */
+uint64_t io_now_ns(struct io *io);                /* monotonic; on the loop read once a turn */
+uint64_t io_now_precise_ns(struct io *io);        /* monotonic, read anew: for measuring */
+int64_t io_wall_ns(struct io *io);                /* since 1970; may jump either way */
 void io_random(struct io *io, void *p, size_t n); /* unguessable in production, seeded in the twin */
 uint64_t io_random_u64(struct io *io);
 
@@ -105,8 +105,8 @@ void io_stream_peer(const struct io_stream *s, struct io_addr *out);
 void io_stream_local(const struct io_stream *s, struct io_addr *out);
 
 /* A stream for `owner`; on_connect follows. `host` is numeric ("127.0.0.1", "::1"). ERR_INVALID for a bad address, ERR_FILES. */
-must_check enum err io_connect(struct io *io, const char *host, uint16_t port, const struct io_stream_ops *ops, void *owner,
-	struct io_stream **out);
+must_check enum err io_connect(struct io *io, const char *host, uint16_t port, const struct io_stream_ops *ops,
+	void *owner, struct io_stream **out);
 
 struct io_listener_ops {
 	/* A new connection, without owner: own it or close it before returning. */
@@ -116,8 +116,8 @@ struct io_listener_ops {
 	void (*on_close)(void *owner);
 };
 /* Listens on a numeric host ("0.0.0.0", "::") and port (0 = any). ERR_ADDR_IN_USE, ERR_ADDR, ERR_ACCESS, ERR_INVALID. */
-must_check enum err io_listen(struct io *io, const char *host, uint16_t port, int backlog, const struct io_listener_ops *ops,
-	void *owner, struct io_listener **out);
+must_check enum err io_listen(struct io *io, const char *host, uint16_t port, int backlog,
+	const struct io_listener_ops *ops, void *owner, struct io_listener **out);
 void io_listener_addr(const struct io_listener *l, struct io_addr *out); /* the port that was really bound */
 void io_listener_close(struct io_listener *l);
 
@@ -169,7 +169,7 @@ must_check enum err io_file_drop_cache(struct io_file *f);
 
 must_check enum err io_path_unlink(struct io *io, const char *path);
 must_check enum err io_path_rename(struct io *io, const char *from, const char *to);
-must_check enum err io_dir_make(struct io *io, const char *path); /* 0700; ERR_EXISTS if there */
+must_check enum err io_dir_make(struct io *io, const char *path);   /* 0700; ERR_EXISTS if there */
 must_check enum err io_dir_remove(struct io *io, const char *path); /* empty ones only */
 /* Makes creations, renames and unlinks in the directory durable. */
 must_check enum err io_dir_sync(struct io *io, const char *path);

@@ -26,14 +26,15 @@ struct log_group;
 /* ---- the store as a whole ---- */
 
 struct log_options {
-	const char *dir;            /* made if absent; must be empty or a store of ours */
-	uint64_t slot_bytes;        /* multiple of 4096; used at birth, read from the identity afterwards. Default 64 MiB */
-	uint32_t slot_count;        /* 4..64, at birth. Default 6 */
+	const char *dir;     /* made if absent; must be empty or a store of ours */
+	uint64_t slot_bytes; /* multiple of 4096; used at birth, read from the identity afterwards. Default 64 MiB */
+	uint32_t slot_count; /* 4..64, at birth. Default 6 */
 	uint64_t segment_bytes_max; /* a segment is sealed when it reaches this. Default 64 MiB */
 	uint64_t cache_bytes_max;   /* recent blocks kept in memory for log_view. Default 16 MiB */
 	uint64_t entry_bytes_max;   /* largest entry accepted; at most slot_bytes / 4 */
-	uint64_t space_low_bytes;   /* S16 first mark: below it only what frees space is admitted. Default two segments + 64 MiB */
-	uint64_t space_none_bytes;  /* S16 second mark: below it nothing is admitted. Default one segment + 32 MiB */
+	uint64_t
+		space_low_bytes; /* S16 first mark: below it only what frees space is admitted. Default two segments + 64 MiB */
+	uint64_t space_none_bytes;     /* S16 second mark: below it nothing is admitted. Default one segment + 32 MiB */
 	const struct state_ops *state; /* LMDB in production, the twin in simulations */
 	/* The process must end now (S17): prints its last line and does not return in production; in a simulation it marks the
 	 * machine as dead and returns, after which the log does nothing more. */
@@ -45,8 +46,8 @@ struct log_options {
  * checked and opened. Blocking. On failure *out is NULL and `why` (a buffer of why_bytes) says in one sentence what is wrong and what
  * to do: ERR_LOCKED, ERR_CORRUPT (identity), ERR_FORMAT (S20), ERR_INVALID (not a store, not empty), ERR_NO_SPACE, ERR_IO.
  * Damage that touches single groups is not a failure: log_group_doubt says so per group. */
-must_check enum err log_open(struct io *io, struct diag *diag, const struct log_options *options, struct log **out, char *why,
-	size_t why_bytes);
+must_check enum err log_open(struct io *io, struct diag *diag, const struct log_options *options, struct log **out,
+	char *why, size_t why_bytes);
 /* Finishes the block and the settle round in flight, writes a closing block, then calls closed(arg). Requests made before are
  * answered first; none may be made after. */
 void log_close(struct log *l, void (*closed)(void *arg), void *arg);
@@ -82,7 +83,8 @@ struct log_req {
 enum { LOG_GROUP_LOCAL_MAX = 64 * 1024 };
 /* Makes a group that does not exist: MAKE(id, conf) durable, then done. `conf` (copied, opaque: the first raft configuration) becomes
  * the committed configuration of index 0. The handle is valid at once. Ids are never reused. ERR_EXISTS; ERR_FULL. */
-must_check enum err log_group_make(struct log *l, uint64_t id, struct slice conf, struct log_req *req, struct log_group **out);
+must_check enum err log_group_make(
+	struct log *l, uint64_t id, struct slice conf, struct log_req *req, struct log_group **out);
 /* GONE(id) durable, then done; files are unlinked later by a worker. The handle is dead at once. */
 void log_group_gone(struct log_group *g, struct log_req *req);
 struct log_group *log_group_find(struct log *l, uint64_t id); /* NULL when there is none */
@@ -111,20 +113,22 @@ void log_group_detach(struct log_group *g);
 
 /* What is durable about a group, as loaded and kept up to date. Indexes are raft indexes; 0 = none. */
 struct log_group_info {
-	uint64_t term, vote;        /* the last VOTE */
+	uint64_t term, vote;              /* the last VOTE */
 	uint64_t state_index, state_term; /* what the state store holds (S9: libraft is loaded from here) */
-	struct slice conf;          /* committed raft configuration as of state_index; borrowed until the next settle or install */
-	uint64_t conf_index;        /* the index at which it was committed */
-	uint64_t first_index;       /* lowest entry that is still there (last_index + 1 when none) */
-	uint64_t contiguous_from;   /* from here to last_index no entry is missing (S14) */
+	struct slice
+		conf; /* committed raft configuration as of state_index; borrowed until the next settle or install */
+	uint64_t conf_index;      /* the index at which it was committed */
+	uint64_t first_index;     /* lowest entry that is still there (last_index + 1 when none) */
+	uint64_t contiguous_from; /* from here to last_index no entry is missing (S14) */
 	uint64_t last_index, last_term;
-	uint64_t durable_index;     /* <= last_index */
-	uint64_t commit_index;      /* highest commit index known on disk or told by log_commit (S8) */
-	uint64_t generation;        /* raised by every install (S19) */
-	uint64_t stored_bytes;      /* of its segments and unsettled entries */
+	uint64_t durable_index; /* <= last_index */
+	uint64_t commit_index;  /* highest commit index known on disk or told by log_commit (S8) */
+	uint64_t generation;    /* raised by every install (S19) */
+	uint64_t stored_bytes;  /* of its segments and unsettled entries */
 	bool in_doubt;
 	bool doubt_votes_only; /* its entries are proven whole, only a vote may be missing: a sole voter may end that itself */
-	uint64_t damaged_from, damaged_to; /* settled entries that are missing or damaged (0: none known): readable only from a peer */
+	uint64_t damaged_from,
+		damaged_to; /* settled entries that are missing or damaged (0: none known): readable only from a peer */
 };
 void log_group_info(const struct log_group *g, struct log_group_info *out);
 /* Why the group is in doubt: one sentence that names the range; "" when it is not. Static or owned by the group. */
@@ -181,10 +185,11 @@ struct log_read_req {
 	void (*done)(struct log_read_req *r);
 	uint64_t from, to, bytes_max; /* in */
 	bool holes;                   /* in: skip entries that settling left out instead of stopping before them */
-	enum err result; /* OK; ERR_COMPACTED: `from` is gone or in a hole; ERR_NOT_FOUND; ERR_CORRUPT: damage, the group is in doubt;
+	enum err
+		result; /* OK; ERR_COMPACTED: `from` is gone or in a hole; ERR_NOT_FOUND; ERR_CORRUPT: damage, the group is in doubt;
 			    ERR_CLOSED: the group went */
-	struct buf entries; /* out: concatenated entries; the caller's to free */
-	uint64_t next;      /* out: the index after the last one returned */
+	struct buf entries;    /* out: concatenated entries; the caller's to free */
+	uint64_t next;         /* out: the index after the last one returned */
 	struct log_read *work; /* the log's */
 };
 void log_read(struct log_group *g, struct log_read_req *r);
@@ -218,7 +223,7 @@ void log_install_abort(struct log_install *i); /* frees; files go later */
 
 /* Verifies every checksum of a store that nobody has open, reports each finding through `say` ("group 7 index 12..40 segment …: …").
  * OK = whole. ERR_CORRUPT = damage was reported. Blocking. */
-must_check enum err log_check(struct io *io, const char *dir, const struct state_ops *state, void (*say)(void *arg, const char *line),
-	void *arg);
+must_check enum err log_check(struct io *io, const char *dir, const struct state_ops *state,
+	void (*say)(void *arg, const char *line), void *arg);
 
 #endif

@@ -40,7 +40,8 @@ struct entry_head {
 	uint64_t commit;       /* commit index known to the writer */
 	uint64_t seq_last;     /* highest stream sequence up to and including this entry */
 	uint32_t record_count; /* 0 for what is not a command */
-	uint32_t prev_term;    /* low half of the term of the entry before: proves that nothing is missing between them (S7) */
+	uint32_t
+		prev_term; /* low half of the term of the entry before: proves that nothing is missing between them (S7) */
 };
 /* Bytes that an entry with this body takes, padding included. */
 static inline uint64_t entry_bytes(uint64_t body_bytes) { return ENTRY_HEAD_BYTES + round_up(body_bytes, 8); }
@@ -56,10 +57,10 @@ must_check enum err entry_next(struct slice *in, struct entry_head *head, struct
 
 /* A record's kinds belong to the stream (stream.h); the log never looks at them. */
 struct record {
-	uint8_t kind, flags;   /* flags: bit 0 compressed, bit 1 encrypted (reserved) */
-	uint64_t seq;          /* stream sequence, 0 when the record has none */
-	int64_t time_ns;       /* since 1970, decided by the leader */
-	struct slice subject;  /* at most 65535 bytes */
+	uint8_t kind, flags;           /* flags: bit 0 compressed, bit 1 encrypted (reserved) */
+	uint64_t seq;                  /* stream sequence, 0 when the record has none */
+	int64_t time_ns;               /* since 1970, decided by the leader */
+	struct slice subject;          /* at most 65535 bytes */
 	struct slice headers, payload; /* each at most 2^32 - 1 */
 };
 static inline uint64_t record_bytes(const struct record *r)

@@ -32,7 +32,8 @@ struct msg {
 	struct slice
 		to; /* what subs are matched against; empty: the same as subject (differs for JetStream deliveries) */
 	struct slice reply, header, payload;
-	struct slice tail; /* wire_op.tail of header and payload when they came that way, or empty; routers do not look at it */
+	struct slice
+		tail; /* wire_op.tail of header and payload when they came that way, or empty; routers do not look at it */
 	struct sink *from;          /* who published, for echo; NULL: the server itself */
 	struct account *account;    /* whose router it runs through; opaque here */
 	const struct slice *queues; /* MSG_FROM_PEER: one member of each of these groups */
@@ -95,8 +96,8 @@ struct router {
 	struct sub **slots;   /* owned: slot -> sub, NULL when empty. A match holds slots, never subs */
 	uint32_t *slots_free; /* owned: first the slots that may be given out, then those held */
 	uint32_t slot_count, slot_cap, slot_free_count;
-	uint32_t slot_held_count;         /* emptied while a publish runs; free when the outermost returns */
-	struct router_cache_entry *cache; /* owned: cache_sets * ROUTER_CACHE_WAYS */
+	uint32_t slot_held_count;              /* emptied while a publish runs; free when the outermost returns */
+	struct router_cache_entry *cache;      /* owned: cache_sets * ROUTER_CACHE_WAYS */
 	struct router_cache_entry *cache_last; /* borrowed of cache: found last; NULL after a resize */
 	size_t cache_sets;
 	size_t cache_evicted;       /* since the cache grew */

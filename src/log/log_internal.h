@@ -83,7 +83,8 @@ must_check enum err frame_next(const struct block_key *k, struct slice *in, uint
 /* ---- meta, table, install: what is encoded about groups (meta.c) ---- */
 
 struct term_run {
-	uint64_t first, term; /* entries from index `first` on have this term; 0: it is not known (of holes in an install) */
+	uint64_t first,
+		term; /* entries from index `first` on have this term; 0: it is not known (of holes in an install) */
 };
 struct term_runs {
 	struct term_run *p; /* owned, rising in both */

@@ -141,7 +141,8 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	}
 	uint64_t self = log_identity(v->log)->raft_id;
 	/* With small slots the log takes smaller entries than raft would: too large is an answer, not an assertion. */
-	struct raft_options options = { .self = self, .entry_bytes_max = u64_min(log_entry_bytes_max(v->log), 16 * MIB) };
+	struct raft_options options = { .self = self,
+		.entry_bytes_max = u64_min(log_entry_bytes_max(v->log), 16 * MIB) };
 	struct raft_links links = { .send = no_link };
 	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);

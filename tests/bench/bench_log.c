@@ -19,7 +19,7 @@
 struct shape {
 	const char *name;
 	unsigned groups, records, payload, in_flight; /* entries on their way, all groups together */
-	bool dead; /* consumed before their slot settles */
+	bool dead;                                    /* consumed before their slot settles */
 };
 static const struct shape shapes[] = {
 	{ "1 group, 1 record", 1, 1, 128, 4000, true },
@@ -93,9 +93,10 @@ static void body_make(struct bench *b)
 	memset(payload, 'x', b->shape->payload);
 	batch_begin(&b->body);
 	for (unsigned i = 0; i < b->shape->records; i++) {
-		struct record r = {
-			.kind = 1, .seq = i + 1, .subject = SLICE("load.0"), .payload = slice_of(payload, b->shape->payload)
-		};
+		struct record r = { .kind = 1,
+			.seq = i + 1,
+			.subject = SLICE("load.0"),
+			.payload = slice_of(payload, b->shape->payload) };
 		batch_add(&b->body, &r);
 	}
 	batch_end(&b->body, b->shape->records);
@@ -359,7 +360,8 @@ static double cpu_seconds(void)
 {
 	struct rusage u;
 	(void)getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static struct result log_bench(struct bench *b)
@@ -379,16 +381,18 @@ static struct result log_bench(struct bench *b)
 	struct result r = measure(b);
 	double seconds = (double)(io_now_precise_ns(b->io) - b->begun_ns) / 1e9;
 	(void)fprintf(stderr,
-		"#   blocks %llu (%llu KiB each), rounds %llu, slots %llu, refused %llu, settled %llu, dead %llu, cpu %.2f s\n",
+		"#   blocks %llu (%llu KiB each), rounds %llu, slots %llu, refused %llu, settled %llu, dead %llu, cpu "
+		"%.2f s\n",
 		(unsigned long long)b->diag.counter[COUNTER_log_blocks],
-		(unsigned long long)(b->diag.counter[COUNTER_log_block_bytes] / 1024 / (b->diag.counter[COUNTER_log_blocks] + 1)),
+		(unsigned long long)(b->diag.counter[COUNTER_log_block_bytes] / 1024 /
+				     (b->diag.counter[COUNTER_log_blocks] + 1)),
 		(unsigned long long)b->diag.counter[COUNTER_log_rounds],
 		(unsigned long long)b->diag.counter[COUNTER_log_slots_begun], (unsigned long long)b->refused,
 		(unsigned long long)b->diag.counter[COUNTER_log_entries_settled],
 		(unsigned long long)b->diag.counter[COUNTER_log_entries_dead], cpu_seconds() - cpu);
 	const struct histogram *h = b->diag.histogram[HISTOGRAM_log_commit];
-	(void)fprintf(stderr, "#   commit p50 %.2f ms, p99 %.2f ms; %.0f blocks/s\n", (double)histogram_quantile(h, 0.5) / 1e6,
-		(double)histogram_quantile(h, 0.99) / 1e6,
+	(void)fprintf(stderr, "#   commit p50 %.2f ms, p99 %.2f ms; %.0f blocks/s\n",
+		(double)histogram_quantile(h, 0.5) / 1e6, (double)histogram_quantile(h, 0.99) / 1e6,
 		(double)(b->diag.counter[COUNTER_log_blocks] - b->begun_blocks) / seconds);
 	log_end(b);
 	mem_free(b->groups);
@@ -398,8 +402,8 @@ static struct result log_bench(struct bench *b)
 
 /* ---- one row ---- */
 
-static struct result run_side(
-	const struct shape *s, const char *dir, double seconds, struct result (*side)(struct bench *b), const char *name)
+static struct result run_side(const struct shape *s, const char *dir, double seconds,
+	struct result (*side)(struct bench *b), const char *name)
 {
 	struct bench *b = NEW(struct bench);
 	b->shape = s;
@@ -485,13 +489,14 @@ int main(int argc, char **argv)
 		restart_bench(dir, restart_gib);
 		return 0;
 	}
-	printf("%-32s %14s %10s %14s %10s %6s\n", "entries of 128 B records", "bare rec/s", "MiB/s", "log rec/s", "MiB/s", "ratio");
+	printf("%-32s %14s %10s %14s %10s %6s\n", "entries of 128 B records", "bare rec/s", "MiB/s", "log rec/s",
+		"MiB/s", "ratio");
 	for (size_t i = 0; i < COUNT_OF(shapes); i++) {
 		if (only && !strstr(shapes[i].name, only)) continue;
 		struct result bare = run_side(&shapes[i], dir, seconds, bare_bench, "bare");
 		struct result ours = run_side(&shapes[i], dir, seconds, log_bench, "log");
-		printf("%-32s %14.0f %10.1f %14.0f %10.1f %6.2f\n", shapes[i].name, bare.records_s, bare.mib_s, ours.records_s,
-			ours.mib_s, ours.records_s / bare.records_s);
+		printf("%-32s %14.0f %10.1f %14.0f %10.1f %6.2f\n", shapes[i].name, bare.records_s, bare.mib_s,
+			ours.records_s, ours.mib_s, ours.records_s / bare.records_s);
 		(void)fflush(stdout);
 	}
 	return 0;

@@ -124,7 +124,7 @@ struct model_group {
 	uint64_t lost_from, lost_to; /* entries that justified damage has taken; 0: none */
 	uint64_t term_max;
 	uint64_t generation, base_generation; /* the log's number of it: now, and as the last start found it */
-	uint64_t gone_op;    /* id of the op that ended it; 0: none did */
+	uint64_t gone_op;                     /* id of the op that ended it; 0: none did */
 };
 void model_group_init(struct model_group *g, uint64_t id);
 void model_group_deinit(struct model_group *g);

@@ -39,8 +39,8 @@ struct world_options {
 
 /* A disk fault, and what it excuses until it is healed. */
 struct damage {
-	bool is_latent;   /* injected, and nobody has shown yet that it does no harm */
-	bool touches_all; /* any group may be doubted */
+	bool is_latent;    /* injected, and nobody has shown yet that it does no harm */
+	bool touches_all;  /* any group may be doubted */
 	bool takes_groups; /* a slot is gone: records that made groups went with it, and nobody knows their names */
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
@@ -96,6 +96,20 @@ static inline uint64_t world_below(struct world *w, uint64_t bound) { return prn
 static inline bool world_chance(struct world *w, unsigned percent) { return prng_below(&w->rng, 100) < percent; }
 static inline void world_count(struct world *w, const char *name) { sim_count(w->sim, name); }
 bool world_disk_is_low(const struct world *w);
+
+/* ---- log_reader.c: what an actor does; true when it did something ---- */
+
+struct owner;
+struct actor_read {
+	struct log_read_req r;
+	struct list link;
+	struct owner *owner;
+	uint64_t seq;    /* 0: by index */
+	uint64_t commit; /* when it was asked */
+	uint64_t generation;
+};
+bool act_view(struct owner *o);
+bool act_read(struct owner *o);
 
 /* ---- log_actor.c ---- */
 

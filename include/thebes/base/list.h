@@ -33,7 +33,10 @@ static inline void list_remove(struct list *node)
 	node->next->prev = node->prev;
 	node->next = node->prev = NULL;
 }
-static inline void list_remove_if_linked(struct list *node) { if (list_is_linked(node)) list_remove(node); }
+static inline void list_remove_if_linked(struct list *node)
+{
+	if (list_is_linked(node)) list_remove(node);
+}
 static inline struct list *list_first(const struct list *head) { return list_is_empty(head) ? NULL : head->next; }
 static inline struct list *list_pop_front(struct list *head)
 {
@@ -52,7 +55,8 @@ static inline void list_splice_back(struct list *to, struct list *from)
 	list_init(from);
 }
 #define LIST_EACH(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
-#define LIST_EACH_SAFE(node, head) \
-	for (struct list *node = (head)->next, *node##_next = node->next; node != (head); node = node##_next, node##_next = node->next)
+#define LIST_EACH_SAFE(node, head)                                                                                     \
+	for (struct list *node = (head)->next, *node##_next = node->next; node != (head);                              \
+		node = node##_next, node##_next = node->next)
 
 #endif

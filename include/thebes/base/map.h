@@ -21,7 +21,7 @@ struct map {
 };
 
 void map_init(struct map *m, uint64_t seed, map_key_fn *key_of);
-void map_deinit(struct map *m); /* items stay the caller's */
+void map_deinit(struct map *m);                       /* items stay the caller's */
 void *map_get(const struct map *m, struct slice key); /* NULL when absent */
 /* Puts the item under its key; returns the item it replaced, or NULL. */
 void *map_put(struct map *m, void *item);

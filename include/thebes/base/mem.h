@@ -45,7 +45,7 @@ struct pool {
 	void *free_head; /* owned: first word of a free object links the next */
 };
 void pool_init(struct pool *p, size_t size, size_t keep);
-void pool_deinit(struct pool *p); /* asserts that no object is live */
+void pool_deinit(struct pool *p);                                /* asserts that no object is live */
 void *pool_get(struct pool *p) __attribute__((returns_nonnull)); /* zeroed */
 void pool_put(struct pool *p, void *object);
 

@@ -23,8 +23,14 @@ struct slice {
 #define SLICE_FMT(s) ((int)(s).n), ((const char *)((s).p ? (const char *)(s).p : ""))
 
 static inline struct slice slice_of(const void *p, size_t n) { return (struct slice) { (const uint8_t *)p, n }; }
-static inline struct slice slice_of_str(const char *s) { return (struct slice) { (const uint8_t *)s, s ? strlen(s) : 0 }; }
-static inline bool slice_eq(struct slice a, struct slice b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
+static inline struct slice slice_of_str(const char *s)
+{
+	return (struct slice) { (const uint8_t *)s, s ? strlen(s) : 0 };
+}
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
 static inline bool slice_eq_str(struct slice a, const char *s) { return slice_eq(a, slice_of_str(s)); }
 static inline bool slice_has_prefix(struct slice s, struct slice prefix)
 {
@@ -57,7 +63,11 @@ void buf_append(struct buf *b, const void *p, size_t n);
 static inline void buf_append_slice(struct buf *b, struct slice s) { buf_append(b, s.p, s.n); }
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_u64(struct buf *b, uint64_t v); /* decimal text */
-static inline void buf_append_byte(struct buf *b, uint8_t c) { *buf_reserve(b, 1) = c; b->n++; }
+static inline void buf_append_byte(struct buf *b, uint8_t c)
+{
+	*buf_reserve(b, 1) = c;
+	b->n++;
+}
 void buf_printf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 /* Text that somebody else wrote, for one line that people read: control characters (C0, DEL, C1 in UTF-8) become "\x0a". */
@@ -68,17 +78,45 @@ static inline struct slice buf_slice(const struct buf *b) { return (struct slice
 const char *buf_str(struct buf *b);
 
 /* Little-endian fields at any alignment: all formats of ours are little-endian. */
-static inline void le16_put(void *p, uint16_t v) { uint8_t *b = p; b[0] = (uint8_t)v; b[1] = (uint8_t)(v >> 8); }
-static inline void le32_put(void *p, uint32_t v) { uint8_t *b = p; for (int i = 0; i < 4; i++) b[i] = (uint8_t)(v >> (8 * i)); }
-static inline void le64_put(void *p, uint64_t v) { uint8_t *b = p; for (int i = 0; i < 8; i++) b[i] = (uint8_t)(v >> (8 * i)); }
-static inline uint16_t le16_get(const void *p) { const uint8_t *b = p; return (uint16_t)(b[0] | b[1] << 8); }
+static inline void le16_put(void *p, uint16_t v)
+{
+	uint8_t *b = p;
+	b[0] = (uint8_t)v;
+	b[1] = (uint8_t)(v >> 8);
+}
+static inline void le32_put(void *p, uint32_t v)
+{
+	uint8_t *b = p;
+	for (int i = 0; i < 4; i++) b[i] = (uint8_t)(v >> (8 * i));
+}
+static inline void le64_put(void *p, uint64_t v)
+{
+	uint8_t *b = p;
+	for (int i = 0; i < 8; i++) b[i] = (uint8_t)(v >> (8 * i));
+}
+static inline uint16_t le16_get(const void *p)
+{
+	const uint8_t *b = p;
+	return (uint16_t)(b[0] | b[1] << 8);
+}
 static inline uint32_t le32_get(const void *p)
 {
 	const uint8_t *b = p;
 	return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
-static inline uint64_t le64_get(const void *p) { return (uint64_t)le32_get(p) | (uint64_t)le32_get((const uint8_t *)p + 4) << 32; }
-static inline void buf_append_le32(struct buf *b, uint32_t v) { le32_put(buf_reserve(b, 4), v); b->n += 4; }
-static inline void buf_append_le64(struct buf *b, uint64_t v) { le64_put(buf_reserve(b, 8), v); b->n += 8; }
+static inline uint64_t le64_get(const void *p)
+{
+	return (uint64_t)le32_get(p) | (uint64_t)le32_get((const uint8_t *)p + 4) << 32;
+}
+static inline void buf_append_le32(struct buf *b, uint32_t v)
+{
+	le32_put(buf_reserve(b, 4), v);
+	b->n += 4;
+}
+static inline void buf_append_le64(struct buf *b, uint64_t v)
+{
+	le64_put(buf_reserve(b, 8), v);
+	b->n += 8;
+}
 
 #endif

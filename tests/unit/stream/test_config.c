@@ -39,7 +39,8 @@ static void refused(void **state)
 		{ "{\"name\":\"a\",\"max_age\":1000000000,\"duplicate_window\":2000000000}", 10052,
 			"duplicates window can not be larger then max age" },
 		{ "{\"name\":\"a\",\"duplicate_window\":1}", 10052, "duplicates window needs to be >= 100ms" },
-		{ "{\"name\":\"a\",\"allow_rollup_hdrs\":true,\"deny_purge\":true}", 10052, "roll-ups require the purge permission" },
+		{ "{\"name\":\"a\",\"allow_rollup_hdrs\":true,\"deny_purge\":true}", 10052,
+			"roll-ups require the purge permission" },
 		{ "{\"name\":\"a\",\"discard_new_per_subject\":true}", 10052,
 			"discard new per subject requires discard new policy to be set" },
 		{ "{\"name\":\"a\",\"discard\":\"new\",\"discard_new_per_subject\":true}", 10052,
@@ -99,18 +100,26 @@ static void printed(const char *json, const char *want)
 static void defaults_and_round_trip(void **state)
 {
 	(void)state;
-	printed("{\"name\":\"S\"}",
-		"{\"name\":\"S\",\"subjects\":[\"S\"],\"retention\":\"limits\",\"max_consumers\":-1,\"max_msgs\":-1,\"max_bytes\":-1,"
-		"\"max_age\":0,\"max_msgs_per_subject\":-1,\"max_msg_size\":-1,\"discard\":\"old\",\"storage\":\"file\","
-		"\"num_replicas\":1,\"duplicate_window\":120000000000,\"sealed\":false,\"deny_delete\":false,\"deny_purge\":false,"
-		"\"allow_rollup_hdrs\":false,\"allow_direct\":false,\"mirror_direct\":false}");
-	printed("{\"name\":\"S\",\"subjects\":[\"a.*\",\"b.>\"],\"retention\":\"workqueue\",\"max_age\":60000000000,\"storage\":\"memory\","
-		"\"discard\":\"new\",\"max_msgs\":-5,\"metadata\":{\"z\":\"1\",\"a\":\"\\u00e9\"},\"description\":\"d \\\"q\\\"\","
+	printed("{\"name\":\"S\"}", "{\"name\":\"S\",\"subjects\":[\"S\"],\"retention\":\"limits\",\"max_consumers\":-"
+				    "1,\"max_msgs\":-1,\"max_bytes\":-1,"
+				    "\"max_age\":0,\"max_msgs_per_subject\":-1,\"max_msg_size\":-1,\"discard\":\"old\","
+				    "\"storage\":\"file\","
+				    "\"num_replicas\":1,\"duplicate_window\":120000000000,\"sealed\":false,\"deny_"
+				    "delete\":false,\"deny_purge\":false,"
+				    "\"allow_rollup_hdrs\":false,\"allow_direct\":false,\"mirror_direct\":false}");
+	printed("{\"name\":\"S\",\"subjects\":[\"a.*\",\"b.>\"],\"retention\":\"workqueue\",\"max_age\":60000000000,"
+		"\"storage\":\"memory\","
+		"\"discard\":\"new\",\"max_msgs\":-5,\"metadata\":{\"z\":\"1\",\"a\":\"\\u00e9\"},\"description\":\"d "
+		"\\\"q\\\"\","
 		"\"compression\":\"none\",\"first_seq\":0,\"unknown\":{}}",
-		"{\"name\":\"S\",\"description\":\"d \\\"q\\\"\",\"subjects\":[\"a.*\",\"b.>\"],\"retention\":\"workqueue\","
-		"\"max_consumers\":-1,\"max_msgs\":-1,\"max_bytes\":-1,\"max_age\":60000000000,\"max_msgs_per_subject\":-1,"
-		"\"max_msg_size\":-1,\"discard\":\"new\",\"storage\":\"memory\",\"num_replicas\":1,\"duplicate_window\":60000000000,"
-		"\"sealed\":false,\"deny_delete\":false,\"deny_purge\":false,\"allow_rollup_hdrs\":false,\"allow_direct\":false,"
+		"{\"name\":\"S\",\"description\":\"d "
+		"\\\"q\\\"\",\"subjects\":[\"a.*\",\"b.>\"],\"retention\":\"workqueue\","
+		"\"max_consumers\":-1,\"max_msgs\":-1,\"max_bytes\":-1,\"max_age\":60000000000,\"max_msgs_per_"
+		"subject\":-1,"
+		"\"max_msg_size\":-1,\"discard\":\"new\",\"storage\":\"memory\",\"num_replicas\":1,\"duplicate_"
+		"window\":60000000000,"
+		"\"sealed\":false,\"deny_delete\":false,\"deny_purge\":false,\"allow_rollup_hdrs\":false,\"allow_"
+		"direct\":false,"
 		"\"metadata\":{\"a\":\"\u00e9\",\"z\":\"1\"},\"mirror_direct\":false}");
 }
 
@@ -121,15 +130,18 @@ static void updates(void **state)
 	} cases[] = {
 		{ "\"max_msgs\":1", "\"max_msgs\":5,\"max_bytes\":7,\"discard\":\"new\"", NULL },
 		{ "\"sealed\":false", "\"sealed\":true", NULL },
-		{ "\"storage\":\"file\"", "\"storage\":\"memory\"", "stream configuration update can not change storage type" },
+		{ "\"storage\":\"file\"", "\"storage\":\"memory\"",
+			"stream configuration update can not change storage type" },
 		{ "\"retention\":\"limits\"", "\"retention\":\"workqueue\"",
 			"stream configuration update can not change retention policy to/from workqueue" },
 		{ "\"deny_delete\":true", "\"deny_delete\":false",
 			"stream configuration update can not cancel deny message deletes" },
-		{ "\"deny_purge\":true", "\"deny_purge\":false", "stream configuration update can not cancel deny purge" },
+		{ "\"deny_purge\":true", "\"deny_purge\":false",
+			"stream configuration update can not cancel deny purge" },
 		{ "\"sealed\":true", "\"deny_purge\":true,\"deny_delete\":true",
 			"stream configuration update can not unseal a sealed stream" },
-		{ "\"max_consumers\":1", "\"max_consumers\":2", "stream configuration update can not change MaxConsumers" },
+		{ "\"max_consumers\":1", "\"max_consumers\":2",
+			"stream configuration update can not change MaxConsumers" },
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {

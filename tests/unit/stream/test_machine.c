@@ -173,7 +173,9 @@ static void any_record(struct history *h)
 		apply(h, (struct record) { .kind = RECORD_CLEAR });
 	} else if (what == 997) {
 		char json[200];
-		(void)snprintf(json, sizeof json, "{\"name\":\"S\",\"max_msgs_per_subject\":%d,\"allow_rollup_hdrs\":true,\"duplicate_window\":60000000000}",
+		(void)snprintf(json, sizeof json,
+			"{\"name\":\"S\",\"max_msgs_per_subject\":%d,\"allow_rollup_hdrs\":true,\"duplicate_window\":"
+			"60000000000}",
 			(int)below(h, 60) - 10);
 		apply(h, (struct record) { .kind = RECORD_CONFIG, .payload = slice_of_str(json) });
 	}
@@ -218,7 +220,8 @@ static void capture(struct history *h, bool confirmed)
 
 static void captured_state_restores(void **state)
 {
-	struct stream_config c = config_of("{\"name\":\"S\",\"allow_rollup_hdrs\":true,\"duplicate_window\":60000000000}");
+	struct stream_config c =
+		config_of("{\"name\":\"S\",\"allow_rollup_hdrs\":true,\"duplicate_window\":60000000000}");
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
 		struct history h = { .random = seed * 0x9e3779b97f4a7c15u, .time_ns = 1000 };

@@ -57,7 +57,8 @@ static void check_same(struct model *m, const struct seq_index *ix)
 			count += m->live[seq] && m->subject[seq] == subject;
 		assert_int_equal(seq_index_count(ix, number, is_subject, &subject), count);
 		/* a candidate may be of another subject, but it is never behind the next that is wanted */
-		uint64_t candidate = seq_index_next(ix, from, is_subject, &subject), wanted = model_next(m, from ? from : 1, subject);
+		uint64_t candidate = seq_index_next(ix, from, is_subject, &subject),
+			 wanted = model_next(m, from ? from : 1, subject);
 		if (wanted) assert_true(candidate && candidate <= wanted);
 	}
 }
@@ -83,10 +84,7 @@ static void reload(struct seq_index *ix)
 	list_init(&ix->dirty);
 }
 
-static void dropped(void *arg, uint32_t subject, uint32_t count)
-{
-	((uint64_t *)arg)[subject] += count;
-}
+static void dropped(void *arg, uint32_t subject, uint32_t count) { ((uint64_t *)arg)[subject] += count; }
 
 static void drop(struct model *m, struct seq_index *ix, uint64_t number)
 {

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
+
+#include "log_fixture.h"
+
+static void append_applied(struct fixture *f, struct owner *o, unsigned count, size_t bytes)
+{
+	struct waiter w;
+	admit(f, count * (bytes + 400));
+	owner_append(o, count, bytes, &w);
+	run(f);
+	owner_apply(o);
+}
+
+static bool group_dir_exists(const struct fixture *f, uint64_t id)
+{
+	char path[200];
+	struct stat st;
+	(void)snprintf(path, sizeof path, "%s/groups/%016llx", f->dir, (unsigned long long)id);
+	return stat(path, &st) == 0;
+}
+
+/* S12: one group that applies nothing does not hold the slots of the others. */
+static void what_is_not_applied_moves_along(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner busy, stuck;
+	struct waiter w;
+	struct log_group_info info;
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&busy, &f, 1);
+	owner_make(&stuck, &f, 2);
+	owner_append(&stuck, 5, 500, &w);
+	run(&f);
+	for (unsigned i = 0; i < 100; i++) append_applied(&f, &busy, 10, 1000);
+	assert_true(f.diag.counter[COUNTER_log_slots_begun] > 12);
+	assert_true(f.diag.counter[COUNTER_log_entries_moved] >= 10);
+	log_group_info(stuck.g, &info);
+	assert_int_equal(info.last_index, 5);
+	assert_int_equal(info.state_index, 0);
+	assert_int_equal(read_and_check(&stuck, 1, 5), 5);
+	fixture_kill(&f);
+	fixture_open(&f);
+	owner_attach(&stuck, &f, 2);
+	log_group_info(stuck.g, &info);
+	assert_int_equal(info.last_index, 5);
+	assert_int_equal(info.last_term, 1);
+	assert_false(info.in_doubt);
+	assert_int_equal(read_and_check(&stuck, 1, 5), 5);
+	/* They can still be taken back. */
+	log_truncate(stuck.g, 3);
+	log_vote(stuck.g, 3, 1, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	fixture_open(&f);
+	log_group_info(log_group_find(f.log, 2), &info);
+	assert_int_equal(info.last_index, 2);
+	assert_false(info.in_doubt);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* S14: what was left out is a hole, and said to be one. */
+static void the_dead_are_left_out(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct log_group_info info;
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	append_applied(&f, &o, 30, 500);
+	o.dead_below = 21;
+	settle(&f);
+	log_group_info(o.g, &info);
+	assert_int_equal(info.state_index, 30);
+	assert_int_equal(info.contiguous_from, 21);
+	assert_int_equal(info.first_index, 21);
+	assert_int_equal(f.diag.counter[COUNTER_log_entries_dead], 20);
+	assert_int_equal(read_and_check(&o, 1, 30), 10);
+	struct read_waiter w = { .req = { .done = read_waiter_done, .from = 5, .to = 30, .bytes_max = 1000 }, .f = &f };
+	log_read(o.g, &w.req);
+	run(&f);
+	assert_int_equal(w.req.result, ERR_COMPACTED);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* Trimmed segments go with one round and from the disk with the next (S13). */
+static void trimmed_segments_go(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct log_group_info info;
+	struct stat st;
+	char path[200];
+	fixture_init(&f);
+	f.options.segment_bytes_max = 16 * 1024;
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
+	settle(&f);
+	(void)snprintf(path, sizeof path, "%s/groups/0000000000000001/00000001/0000000000000001.seg", f.dir);
+	assert_int_equal(stat(path, &st), 0);
+	log_trim(o.g, 40);
+	settle(&f);
+	log_group_info(o.g, &info);
+	assert_true(info.first_index > 10 && info.first_index <= 40);
+	assert_true(info.contiguous_from >= info.first_index);
+	assert_int_equal(stat(path, &st), 0);
+	settle(&f);
+	settle(&f);
+	assert_int_not_equal(stat(path, &st), 0);
+	uint64_t first = info.first_index;
+	assert_int_equal(read_and_check(&o, first, 60), 61 - first);
+	fixture_close(&f);
+	fixture_open(&f);
+	log_group_info(log_group_find(f.log, 1), &info);
+	assert_int_equal(info.first_index, first);
+	assert_false(info.in_doubt);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* S18: a group that went is gone for good, its files too. */
+static void groups_go(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner a, b;
+	struct waiter w;
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&a, &f, 1);
+	owner_make(&b, &f, 2);
+	append_applied(&f, &a, 10, 500);
+	append_applied(&f, &b, 10, 500);
+	settle(&f);
+	assert_true(group_dir_exists(&f, 1));
+	log_group_gone(a.g, wait_on(&w, &f));
+	assert_null(log_group_find(f.log, 1));
+	run(&f);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_null(log_group_find(f.log, 1));
+	owner_attach(&b, &f, 2);
+	settle(&f);
+	settle(&f);
+	fixture_close(&f);
+	assert_false(group_dir_exists(&f, 1));
+	assert_true(group_dir_exists(&f, 2));
+	fixture_open(&f);
+	assert_null(log_group_find(f.log, 1));
+	struct buf value = { 0 };
+	assert_int_equal(state_get(log_state(f.log), 1, SLICE("sum"), &value), ERR_NOT_FOUND);
+	assert_int_equal(state_get(log_state(f.log), 2, SLICE("sum"), &value), OK);
+	buf_deinit(&value);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* A group may go, be detached or be truncated while a round is on its way. */
+static void rounds_and_life_cross(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o[6];
+	struct waiter w;
+	fixture_init(&f);
+	fixture_open(&f);
+	for (unsigned i = 0; i < COUNT_OF(o); i++) {
+		owner_make(&o[i], &f, i + 1);
+		append_applied(&f, &o[i], 10, 400);
+	}
+	struct waiter settled;
+	log_settle_now(f.log, wait_on(&settled, &f));
+	for (unsigned step = 0; f.log->settle.phase == ROUND_IDLE && step < 100; step++) {
+		log_vote(o[0].g, step + 1, 0, wait_on(&w, &f));
+		run(&f);
+	}
+	assert_int_not_equal(f.log->settle.phase, ROUND_IDLE);
+	log_group_gone(o[1].g, NULL);
+	log_group_detach(o[2].g);
+	struct log_group_info info;
+	owner_append(&o[3], 3, 100, NULL);
+	log_truncate(o[3].g, 12);
+	log_group_info(o[3].g, &info);
+	assert_int_equal(info.last_index, 11);
+	unsigned before = f.done;
+	while (f.done == before || f.log->settle.phase != ROUND_IDLE) io_uv_run(f.io);
+	assert_int_equal(o[2].settled, 0); /* it was not told any more */
+	assert_int_equal(o[4].settled, 10);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_null(log_group_find(f.log, 2));
+	for (unsigned i = 0; i < COUNT_OF(o); i++) {
+		if (i == 1) continue;
+		owner_attach(&o[i], &f, i + 1);
+		assert_int_equal(read_and_check(&o[i], 1, 10), 10);
+	}
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* What is mostly dead is written anew. */
+static void segments_are_rewritten(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	fixture_init(&f);
+	f.options.segment_bytes_max = 16 * 1024;
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	for (unsigned i = 0; i < 10; i++) append_applied(&f, &o, 10, 1000);
+	settle(&f);
+	struct log_group_info before, info;
+	log_group_info(o.g, &before);
+	o.dead_below = 90;
+	for (unsigned i = 0; i < 30 && f.diag.counter[COUNTER_log_segments_rewritten] < 3; i++) {
+		append_applied(&f, &o, 1, 1000);
+		settle(&f);
+	}
+	assert_true(f.diag.counter[COUNTER_log_segments_rewritten] >= 3);
+	log_group_info(o.g, &info);
+	assert_true(info.stored_bytes < before.stored_bytes);
+	assert_true(info.contiguous_from > 10);
+	assert_int_equal(read_and_check(&o, 90, 100), 11);
+	fixture_kill(&f);
+	fixture_open(&f);
+	owner_attach(&o, &f, 1);
+	assert_int_equal(read_and_check(&o, 90, 100), 11);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_not_applied_moves_along),
+		cmocka_unit_test(the_dead_are_left_out),
+		cmocka_unit_test(trimmed_segments_go),
+		cmocka_unit_test(groups_go),
+		cmocka_unit_test(rounds_and_life_cross),
+		cmocka_unit_test(segments_are_rewritten),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -21,6 +21,27 @@ static uint32_t slot_of(const struct replay *r, uint64_t use)
 	return (uint32_t)((use - 1) % r->log->journal.slot_count);
 }
 
+/* A sector that cannot be read, not even the second time, is damage: zeroes stand for it, and it is noted, because nobody may take
+ * it for the end of the journal. A machine that died is not damage. */
+static size_t slot_read(struct replay *r, uint64_t use, uint64_t at, uint8_t *p, size_t n)
+{
+	struct io_file *file = r->log->journal.slots[slot_of(r, use)].file;
+	size_t got = 0;
+	enum err e = io_file_read(file, at, p, n, &got);
+	if (e == OK) return got;
+	for (size_t k = 0; k < n && (e == OK || e == ERR_IO); k += BLOCK_ALIGN) {
+		size_t piece = size_min(BLOCK_ALIGN, n - k);
+		got = 0;
+		e = io_file_read(file, at + k, p + k, piece, &got);
+		memset(p + k + got, 0, piece - got);
+		if (e != ERR_IO) continue;
+		memset(p + k, 0, piece);
+		r->unreadable_pos = journal_pos(r->log, use, at + k);
+	}
+	if (e != OK && e != ERR_IO) r->error = e;
+	return n;
+}
+
 /* Bytes at `at` of the slot that holds `use`: fewer than n only at the end of the file. Valid until the next call. */
 static struct slice slot_bytes(struct replay *r, uint64_t use, uint64_t at, uint64_t n)
 {
@@ -33,15 +54,7 @@ static struct slice slot_bytes(struct replay *r, uint64_t use, uint64_t at, uint
 	if (!is_inside) {
 		uint64_t want = u64_min(u64_max(n, WINDOW_BYTES), end - at);
 		buf_clear(&r->window);
-		size_t got = 0;
-		enum err e = io_file_read(file, at, buf_reserve(&r->window, want), want, &got);
-		if (e != OK) {
-			/* A sector that cannot be read is damage; a machine that died is not. */
-			if (e != ERR_IO) r->error = e;
-			memset(r->window.p, 0, want);
-			got = want;
-		}
-		r->window.n = got;
+		r->window.n = slot_read(r, use, at, buf_reserve(&r->window, want), want);
 		r->window_at = at;
 		r->file = file;
 	}
@@ -420,6 +433,8 @@ enum err replay_run(struct replay *r)
 		enum err e = replay_use(r, use);
 		if (e != OK) return e;
 	}
+	if (r->unreadable_pos >= journal_pos(r->log, r->end_use, r->end_at))
+		replay_doubt_all(r, "the end of the journal cannot be read");
 	/* S4: the newest slot may be the one that vanished. */
 	const char *fault = slot_fault(r, r->newest + 1);
 	if (fault) replay_doubt_all(r, fault);

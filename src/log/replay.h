@@ -31,7 +31,8 @@ struct replay {
 	struct io_file *file; /* borrowed: of the slot whose bytes are in `window` */
 	struct buf window;    /* owned */
 	uint64_t window_at;
-	enum err error; /* of reading: ERR_CRASHED and the like end the start */
+	uint64_t unreadable_pos; /* of a sector that the disk does not give; 0: none */
+	enum err error;          /* of reading: ERR_CRASHED and the like end the start */
 	char why[160], place[120];
 };
 /* Looks at the heads of all slots: newest and oldest use. ERR_FORMAT (S20), errors of io. */

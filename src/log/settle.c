@@ -10,7 +10,7 @@
  * A round that fails for lack of space is given up, whatever it wrote is written over, and another is tried later (S16). */
 #include "round.h"
 
-enum { ASK_BUDGET = 4000, RETRY_MS = 500 };
+enum { ASK_BUDGET = 4000, RETRY_MS = 500, FLOATS_MS = 20 };
 
 static struct settle *settle_of(struct log *l) { return &l->settle; }
 
@@ -61,9 +61,48 @@ static bool is_due(struct log *l)
 	return is_short_of_slots(l) || rewrite_is_ready(l, NULL);
 }
 
+/* ---- how much at once ---- */
+
+static uint64_t group_state_index(const struct log_group *g) { return g->ops ? g->applied_index : g->state_index; }
+
+static uint64_t refs_bytes_in(const struct log_refs *refs, uint64_t from, uint64_t use)
+{
+	uint64_t bytes = 0;
+	for (uint64_t i = u64_max(from, refs->first); i - refs->first < refs->count; i++) {
+		const struct log_ref *ref = refs_at(refs, i);
+		if (ref->use <= use) bytes += ref_bytes(ref);
+	}
+	return bytes;
+}
+
+/* Is there room for all that would have to move when the uses up to this one are settled now (S12)? */
+static bool floats_fit(const struct log *l, uint64_t use)
+{
+	if (journal_has_room(l, l->floating_bytes, 0)) return true;
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < l->groups_count; i++) {
+		const struct log_group *g = l->groups[i];
+		bytes += refs_bytes_in(&g->refs, group_state_index(g) + 1, use) + refs_bytes_in(&g->stranded, 0, use);
+	}
+	return bytes == 0 || journal_has_room(l, bytes, 0);
+}
+
+/* All full uses, or one of them, or none: then the round only frees what the one before has settled. False: not now. */
+static bool round_use(const struct log *l, uint64_t *use)
+{
+	const struct journal *j = &l->journal;
+	uint64_t held = l->settle.held_use;
+	*use = u64_max(full_use(l), held);
+	if (*use == held || floats_fit(l, *use)) return true;
+	*use = held + 1;
+	if (floats_fit(l, *use)) return true;
+	*use = held;
+	return j->use >= 3 && u64_min(held, j->use - 2) >= j->oldest_use;
+}
+
 /* ---- begin ---- */
 
-static void round_begin(struct log *l)
+static void round_begin(struct log *l, uint64_t use)
 {
 	struct settle *t = settle_of(l);
 	ASSERT(t->phase == ROUND_IDLE && !t->round);
@@ -71,9 +110,7 @@ static void round_begin(struct log *l)
 	r->log = l;
 	r->number = t->round_next;
 	r->begun_ns = io_now_ns(l->io);
-	r->use = u64_max(full_use(l), t->held_use);
-	/* Too much that would have to move: slot by slot, then. */
-	if (r->use > t->held_use + 1 && !journal_has_room(l, l->floating_bytes, 0)) r->use = t->held_use + 1;
+	r->use = use;
 	list_init(&r->reqs);
 	if (t->is_wanted) {
 		list_splice_back(&r->reqs, &t->wanted_by);
@@ -101,8 +138,6 @@ static struct round_group *round_add(struct round *r, struct log_group *g)
 	r->groups[r->count++] = rg;
 	return rg;
 }
-
-static uint64_t group_state_index(const struct log_group *g) { return g->ops ? g->applied_index : g->state_index; }
 
 /* The last index that settles: everything up to there does, wherever it lies. */
 static uint64_t group_settle_to(const struct round *r, const struct log_group *g)
@@ -625,7 +660,12 @@ static void settle_slice(struct io_timer *timer)
 static void step_idle(struct log *l)
 {
 	struct settle *t = settle_of(l);
-	if (!io_timer_is_armed(&t->retry) && is_due(l)) round_begin(l);
+	if (io_timer_is_armed(&t->retry) || !is_due(l)) return;
+	uint64_t use;
+	if (round_use(l, &use))
+		round_begin(l, use);
+	else
+		io_timer_start(l->io, &t->retry, MILLIS(FLOATS_MS)); /* the owners are still applying */
 }
 
 static void step_ask(struct log *l)

@@ -133,7 +133,7 @@ static void owner_capture(void *owner, struct state_batch *batch)
 {
 	struct owner *o = owner;
 	const struct machine *m = &o->machine;
-	if (o->is_lost || o->is_frozen) return;
+	if (o->is_lost) return;
 	machine_capture_head(m, batch);
 	for (uint64_t i = 0; i < m->words; i++)
 		if (m->changed_at[i] > o->confirmed) machine_capture_word(m, i, batch);
@@ -512,17 +512,36 @@ static bool heal(struct owner *o)
 	if (!o->g || o->is_frozen) return false;
 	if (m->gone_op) return act_gone(o);
 	log_group_info(o->g, &i);
-	if (o->is_lost || (i.damaged_from && world_chance(w, 75))) return refill_start(o);
+	if (o->is_lost || (i.damaged_from && world_chance(w, 75))) {
+		bool has_begun = refill_start(o);
+		if (!has_begun) note(w, "heal group %u: no install can begin", o->at);
+		return has_begun;
+	}
 	uint64_t from = m->commit_now + 1;
 	while (from <= m->now.log.last && from <= m->truth.last && m->now.log.at[from] == m->truth.at[from]) from++;
 	if (from <= m->now.log.last && from > i.last_index) from = m->now.log.last + 1;
-	if (!owner_admits(o, LOG_ADMIT_RESERVED, 4 * ENTRY_HEAD_BYTES)) return false;
+	if (!owner_admits(o, LOG_ADMIT_RESERVED, 4 * ENTRY_HEAD_BYTES)) {
+		note(w, "heal group %u: the reserve has no room", o->at);
+		return false;
+	}
 	if (from <= m->now.log.last) {
 		(void)actor_op(o, (struct model_op) { .kind = OP_TRUNCATE, .index = from });
 		log_truncate(o->g, from);
 	}
-	while (m->now.log.last < m->truth.last)
-		if (!append_truth(o)) return false;
+	bool has_room = true;
+	while (m->now.log.last < m->truth.last && has_room) has_room = append_truth(o);
+	/* What the leader has committed is applied meanwhile, or it could never settle. */
+	uint64_t commit = u64_min(m->now.log.last, m->truth.last);
+	if (commit > m->commit_now) {
+		m->commit_now = commit;
+		m->commit_told = u64_max(m->commit_told, commit);
+		log_commit(o->g, commit);
+	}
+	owner_apply(o, m->commit_now);
+	if (!has_room) {
+		note(w, "heal group %u: the ring has no room", o->at);
+		return false;
+	}
 	uint64_t term = u64_max(m->term_max, m->now.term) + 1;
 	(void)actor_op(o, (struct model_op) { .kind = OP_DOUBT_END, .term = term, .vote = 2 });
 	log_doubt_end(o->g, term, 2, actor_req(o->actor));
@@ -531,10 +550,6 @@ static bool heal(struct owner *o)
 		m->lost_to = u64_max(m->lost_to, i.damaged_to);
 	}
 	w->is_doubted[o->at] = w->doubt_is_durable[o->at] = false;
-	if (m->commit_now < m->truth.last) {
-		m->commit_now = m->commit_told = m->truth.last;
-		log_commit(o->g, m->commit_now);
-	}
 	o->needs_term = true;
 	world_count(w, "log doubt left");
 	return true;

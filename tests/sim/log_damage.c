@@ -41,7 +41,8 @@ struct victims {
 static void victims_each(void *arg, const char *path, uint64_t bytes)
 {
 	struct victims *v = arg;
-	if (bytes == 0 || !strstr(path, v->part)) return;
+	/* A file that is still being made under another name is nobody's yet. */
+	if (bytes == 0 || !strstr(path, v->part) || strstr(path, ".new")) return;
 	buf_append(&v->paths, path, strlen(path) + 1);
 	v->count++;
 }
@@ -93,6 +94,7 @@ static int group_of_path(const struct world *w, const char *path)
 struct audit_block {
 	uint64_t number, use, offset, bytes;
 	uint32_t slot;
+	bool is_whole;
 	uint32_t ids_count; /* or BLOCK_GROUPS_ALL */
 	uint64_t ids[64];
 };
@@ -123,7 +125,7 @@ static bool audit_key(struct world *w, struct block_key *k)
 	return false;
 }
 
-static void audit_add(struct audit *a, const struct block_head *h, uint32_t slot, struct slice ids)
+static void audit_add(struct audit *a, const struct block_head *h, uint32_t slot, struct slice ids, bool is_whole)
 {
 	if (a->count == a->cap) {
 		a->cap = a->cap ? a->cap * 2 : 64;
@@ -137,6 +139,7 @@ static void audit_add(struct audit *a, const struct block_head *h, uint32_t slot
 		.offset = h->offset,
 		.bytes = block_bytes(h),
 		.slot = slot,
+		.is_whole = is_whole,
 		.ids_count = h->groups_count };
 	if (b->ids_count != BLOCK_GROUPS_ALL && b->ids_count > COUNT_OF(b->ids)) b->ids_count = BLOCK_GROUPS_ALL;
 	for (uint32_t i = 0; b->ids_count != BLOCK_GROUPS_ALL && i < b->ids_count; i++)
@@ -156,9 +159,13 @@ static void audit_slot(struct world *w, struct audit *a, struct block_key key, u
 	for (uint64_t at = 0; key.use && at + BLOCK_HEAD_BYTES <= got;) {
 		struct block_head h;
 		if (block_head_decode(&key, at, bytes.p + at, &h) != OK || at + block_bytes(&h) > got) break;
-		struct slice ids =
-			slice_of(bytes.p + at + BLOCK_HEAD_BYTES + h.body_bytes, block_list_bytes(h.groups_count));
-		audit_add(a, &h, slot, ids);
+		const uint8_t *body = bytes.p + at + BLOCK_HEAD_BYTES;
+		struct slice ids = slice_of(body + h.body_bytes, block_list_bytes(h.groups_count));
+		uint32_t lists = block_list_bytes(h.groups_count) + block_list_bytes(h.previous_count);
+		uint32_t seed = block_seed(&key, at);
+		bool is_whole = crc32c(seed, body, h.body_bytes) == h.crc_body &&
+				crc32c(seed, body + h.body_bytes, lists) == h.crc_lists;
+		audit_add(a, &h, slot, ids, is_whole);
 		at += block_bytes(&h);
 	}
 	buf_deinit(&bytes);
@@ -183,6 +190,11 @@ static bool hurt_journal(struct world *w)
 	}
 	/* Not the last one. Mostly the newer half, which is still needed. */
 	unsigned last = a.count - 1, low = world_chance(w, 80) ? last / 2 : 0;
+	if (a.blocks[low].number == 1 && ++low == last) {
+		/* The very first block of all holds the first table: without it nothing says that there was nothing before. */
+		mem_free(a.blocks);
+		return false;
+	}
 	const struct audit_block *b = &a.blocks[low + world_below(w, last - low)];
 	uint64_t at = b->offset + world_below(w, world_chance(w, 25) ? BLOCK_HEAD_BYTES : b->bytes);
 	slot_path(w, b->slot, path, sizeof path);
@@ -193,8 +205,8 @@ static bool hurt_journal(struct world *w)
 		err_name(e));
 	damage_begin(w, what);
 	world_count(w, b->offset ? "damage journal" : "damage table");
-	/* The very first block of all holds the first table: without it nothing says that there was nothing before. */
-	w->damage.touches_all = b->ids_count == BLOCK_GROUPS_ALL || b->number == 1;
+	/* Whom it touches is said by its own list or by its successor's, if that is not torn. */
+	w->damage.touches_all = b->ids_count == BLOCK_GROUPS_ALL || !b[1].is_whole;
 	for (uint32_t i = 0; !w->damage.touches_all && i < b->ids_count; i++)
 		for (unsigned g = 0; g < w->groups_count; g++)
 			if (w->groups[g].id == b->ids[i]) w->damage.touches[g] = true;

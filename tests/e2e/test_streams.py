@@ -154,3 +154,48 @@ async def test_memory_storage_and_max_age(js):
 
     await asyncio.wait_for(gone(), 5)
     assert (await state(js, "M")).first_seq == 11
+
+
+async def test_settled_state_survives_kills(make_server, connect):
+    """Everything that was in the journal has been settled into segments and the state store several times over."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="S", subjects=["s.*"], duplicate_window=600)
+    await js.add_stream(name="W", subjects=["w"], retention="workqueue")
+    await js.add_stream(name="K", subjects=["k.*"], max_msgs_per_subject=2, max_msgs=15)
+    sub = await js.pull_subscribe("s.*", "c", config=api.ConsumerConfig(ack_wait=60, max_ack_pending=5000))
+    work = await js.pull_subscribe("w", "w")
+    acked, open_ = [], []
+    for n in range(12):
+        await asyncio.gather(*[js.publish(f"s.{i % 7}", b"x" * 1000, headers={"Nats-Msg-Id": f"{n}.{i}"}) for i in range(300)])
+        await asyncio.gather(*[js.publish("w", b"%d" % (n * 10 + i)) for i in range(10)])
+        await burst(js, [f"k.{i % 10}" for i in range(30)])
+        for i, m in enumerate(await sub.fetch(300, timeout=10)):
+            (open_ if i % 10 == 0 else acked).append(m.metadata.sequence.stream)
+            if i % 10:
+                await m.ack()
+        for m in await work.fetch(5, timeout=10):
+            await m.ack_sync()
+        if n % 4 == 3:
+            await (await js.pull_subscribe_bind("c", "S")).consumer_info()
+            server.kill()
+            server.start()
+            js = (await connect(server)).jetstream(timeout=10)
+            sub, work = await js.pull_subscribe_bind("c", "S"), await js.pull_subscribe_bind("w", "W")
+    info = await js.consumer_info("S", "c")
+    assert (info.num_pending, info.delivered.stream_seq) == (0, 3600)
+    assert info.ack_floor.stream_seq == open_[0] - 1 and info.num_ack_pending >= len(open_)
+    assert (await state(js, "S")).messages == 3600 and (await state(js, "W")).messages == 60
+    assert (await state(js, "K")).messages == 15
+    again = await js.publish("s.1", b"", headers={"Nats-Msg-Id": "11.299"})
+    assert again.duplicate and again.seq == 3600
+    for seq in (1, 1800, 3600):
+        assert (await js.get_msg("S", seq)).data == b"x" * 1000
+    left = []
+    while len(left) < 60:
+        batch = await work.fetch(60 - len(left), timeout=10)
+        left += [int(m.data) for m in batch]
+        for m in batch:
+            await m.ack_sync()
+    assert sorted(left) == [n * 10 + i for n in range(12) for i in range(10)][60:]
+    assert (await state(js, "W")).messages == 0

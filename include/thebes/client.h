@@ -33,11 +33,13 @@ struct client_options {
 	int64_t max_connections, max_subscriptions, max_sub_tokens;
 	uint32_t max_control_line_bytes, max_payload_bytes;
 	uint64_t max_pending_bytes;
-	uint64_t ping_interval_ns, auth_timeout_ns;
+	uint64_t ping_interval_ns, auth_timeout_ns, tls_timeout_ns;
 	int64_t ping_max;
 	int64_t max_closed; /* ended sessions remembered for monitoring */
 	bool no_stall;      /* producers are not slowed down for a slow consumer */
 	bool no_headers;    /* headers are not offered and not accepted */
+	bool tls_verify;    /* INFO says that a client's certificate is wanted */
+	bool allow_non_tls; /* beside TLS, plain clients may come */
 };
 
 struct client_stats {
@@ -53,8 +55,9 @@ struct clients {
 	struct io *io;                 /* borrowed */
 	struct ledger *ledger;         /* borrowed: the node's; what sessions hold is charged to it */
 	struct client_options options; /* changed by clients_reload alone */
+	struct tls_context *tls;       /* shared (ref); NULL: no TLS */
 	struct wire_info
-		info; /* what every INFO says; texts borrowed of the node. client_id, client_ip are filled per client */
+		info;     /* what every INFO says; texts borrowed of the node; client_id and client_ip per client */
 	struct list open; /* of client.link, oldest first */
 	struct map by_id;
 	uint64_t open_count; /* in `open` */
@@ -74,6 +77,8 @@ void clients_init(struct clients *s, struct net *n, struct auth *a, const struct
 	const struct wire_info *info, struct ledger *ledger);
 /* Every client must be gone (count == 0). */
 void clients_deinit(struct clients *s);
+/* From the next connection on; shared (takes a ref of its own). NULL: none. */
+void clients_set_tls(struct clients *s, struct tls_context *t);
 /* Takes a connection, sends INFO. Over max_connections: INFO, -ERR, close. */
 void clients_accept(struct clients *s, struct io_stream *stream);
 /* Takes new limits and, when `auth_changed`, asks auth about every session again: who is no longer welcome gets an Authorization
@@ -111,6 +116,8 @@ struct client {
 	int64_t start_wall_ns;
 	uint64_t start_ns, last_in_ns, rtt_ns, ping_sent_ns;
 	uint32_t pings_out;
+	bool tls_due;   /* the handshake is not over */
+	bool tls_open;  /* plain or TLS: the first byte tells */
 	bool login_due; /* must log in before anything else */
 	bool pong_seen; /* the first PING was answered: an INFO out of the blue cannot confuse it */
 	uint64_t in_msgs, in_bytes, out_msgs, out_bytes, stalls;

@@ -153,6 +153,17 @@ struct conf {
 	 * INFO.auth_required stays true (spec §2.1). */
 	bool is_open_to_global;
 
+	/* TLS for clients (spec §1.9, §3.3) */
+	struct {
+		bool is_on;   /* certificate and key are set, and nobody switched it off */
+		bool enabled; /* as written; where nothing is written a map that is there is on */
+		const char *cert_file, *key_file, *ca_file; /* PEM; ca_file may be NULL */
+		bool verify;                                /* clients must show a certificate */
+		const char *min_version;                    /* "1.2" or "1.3" */
+		uint64_t timeout_ns;                        /* for the handshake */
+	} tls;
+	bool allow_non_tls; /* plain clients beside TLS ones */
+
 	/* storage (spec §3.3 jetstream, and our own keys) */
 	struct {
 		bool enabled;

@@ -17,6 +17,8 @@
 
 struct conn;
 struct chunk;
+struct tls;
+struct tls_context;
 
 /* ---- net: what the connections of one loop share ---- */
 
@@ -30,6 +32,7 @@ struct net {
 	struct io_timer timer; /* for the oldest of blocked and starved */
 	uint64_t write_deadline_ns; /* a pending write that is not taken within it ends its conn */
 	uint8_t *scratch;           /* owned: input lands here, with room in front for what an earlier read left over */
+	uint8_t *scratch_tls;       /* owned: input of secure conns, before it is plain; NULL until there is one */
 	struct chunk *free_small, *free_large; /* owned: spare output chunks */
 	unsigned free_small_count, free_large_count;
 	unsigned free_large_low; /* fewest spare large ones since the last trim: so many nobody needs */
@@ -53,6 +56,7 @@ enum conn_end {
 	CONN_END_READ,     /* the stream broke while reading (reset) */
 	CONN_END_WRITE,    /* the stream broke while writing */
 	CONN_END_DEADLINE, /* the peer did not take what was written within write_deadline_ns */
+	CONN_END_TLS,      /* the handshake failed, or what came was no TLS: conn_tls_error */
 	CONN_END_MEMORY,   /* it held a large unfinished operation while memory was short for too long */
 };
 struct conn_ops {
@@ -60,6 +64,8 @@ struct conn_ops {
 	 * in front of what follows. Once the conn is closing the return value does not matter. Output may be written, the conn
 	 * held, stalled or closed inside. */
 	size_t (*on_data)(struct conn *c, const uint8_t *p, size_t n);
+	/* The handshake that conn_secure began is over. May be NULL. */
+	void (*on_secure)(struct conn *c);
 	/* It ends on its own; at most once, and not after conn_close or conn_close_flushed. The conn is closed when this returns
 	 * (after EOF with what still waits written). */
 	void (*on_end)(struct conn *c, enum conn_end why);
@@ -74,6 +80,7 @@ struct conn {
 	const struct conn_ops *ops; /* borrowed, static */
 	struct net *net;            /* borrowed */
 	struct io_stream *stream;   /* owned until on_closed */
+	struct tls *tls;            /* owned; NULL: plain */
 	struct ledger ledger;       /* bytes of input and output held */
 	uint8_t state, paused;
 	bool writing; /* io has borrowed the chunks of `flying` */
@@ -131,6 +138,25 @@ void conn_hold(struct conn *c);
 void conn_resume(struct conn *c);
 /* Does not read for `ns`: for a producer that outruns its consumers. What is kept is offered again at its end. */
 void conn_stall(struct conn *c, uint64_t ns);
+
+/* ---- TLS ---- */
+
+struct tls_options {
+	struct slice cert, key,
+		ca; /* PEM, borrowed for the call: the server's chain, its key, who may sign clients; ca may be empty */
+	bool verify;      /* a client must show a certificate that `ca` (or, without one, the system) vouches for */
+	bool is_1_3_only; /* else TLS 1.2 and later */
+};
+/* What certificates a server shows and asks for; shared by its conns. Any thread may make one, from then on it is the loop's. On an
+ * error `why` says which of the three is wrong. ERR_INVALID, ERR_NO_MEMORY. */
+must_check enum err tls_context_new(struct tls_context **out, const struct tls_options *o, struct buf *why);
+struct tls_context *tls_context_ref(struct tls_context *t);
+void tls_context_unref(struct tls_context *t); /* NULL allowed */
+/* From here on the peer speaks TLS, we are the server: what waits is still written plain, what on_data is being offered and does not
+ * consume is the beginning of the handshake. on_secure follows, or on_end. Output that is written before waits for it. */
+void conn_secure(struct conn *c, struct tls_context *t);
+bool conn_is_secure(const struct conn *c);        /* and the handshake is over */
+const char *conn_tls_error(const struct conn *c); /* why it failed; borrowed */
 
 /* Closes at once; what waits is dropped. on_closed follows. Idempotent. */
 void conn_close(struct conn *c);

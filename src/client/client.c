@@ -108,6 +108,7 @@ static void client_on_end(struct conn *conn, enum conn_end why)
 		[CONN_END_READ] = CLOSE_READ_ERROR,
 		[CONN_END_WRITE] = CLOSE_WRITE_ERROR,
 		[CONN_END_DEADLINE] = CLOSE_SLOW_DEADLINE,
+		[CONN_END_TLS] = CLOSE_TLS_HANDSHAKE,
 		[CONN_END_MEMORY] = CLOSE_READ_ERROR,
 	};
 	if (why == CONN_END_DEADLINE) {
@@ -117,6 +118,7 @@ static void client_on_end(struct conn *conn, enum conn_end why)
 			"Slow Consumer Detected: WriteDeadline of %llus exceeded with %zu bytes pending",
 			(unsigned long long)(c->room->net->write_deadline_ns / NS_PER_S), conn_pending_bytes(conn));
 	}
+	if (why == CONN_END_TLS) client_line(c, DIAG_ERROR, "TLS handshake error: %s", conn_tls_error(conn));
 	if (c->state != CLIENT_CLOSED) client_leave(c, reasons[why]);
 }
 
@@ -142,10 +144,22 @@ static void client_refuse(struct client *c, enum wire_error e)
 	client_error(c, e, SLICE_NULL, SLICE_NULL);
 }
 
+/* Where both may come, the first byte tells: a handshake record of TLS, or a letter. */
+static bool client_begins_tls(struct client *c, uint8_t first)
+{
+	enum { TLS_HANDSHAKE_RECORD = 0x16 };
+	c->tls_open = false;
+	c->tls_due = first == TLS_HANDSHAKE_RECORD;
+	client_timer_arm_hello(c);
+	if (c->tls_due) conn_secure(&c->conn, c->room->tls);
+	return c->tls_due;
+}
+
 static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
 {
 	struct client *c = CONTAINER_OF(conn, struct client, conn);
 	c->last_in_ns = c->room->now_ns = io_now_ns(c->room->io);
+	if (c->tls_open && client_begins_tls(c, p[0])) return 0;
 	size_t used = 0;
 	struct wire_op op;
 	while (used < n && !(conn->paused & (CONN_PAUSE_HELD | CONN_PAUSE_STALL))) {
@@ -164,8 +178,17 @@ static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
 	return used;
 }
 
+static void client_on_secure(struct conn *conn)
+{
+	struct client *c = CONTAINER_OF(conn, struct client, conn);
+	c->tls_due = false;
+	client_line(c, DIAG_DEBUG, "TLS handshake complete");
+	client_timer_arm_hello(c);
+}
+
 static const struct conn_ops client_conn_ops = {
 	.on_data = client_on_data,
+	.on_secure = client_on_secure,
 	.on_end = client_on_end,
 	.on_closed = client_on_closed,
 };
@@ -233,6 +256,11 @@ void clients_accept(struct clients *s, struct io_stream *stream)
 		client_line(c, DIAG_ERROR, "%s", wire_error_text(WIRE_ERROR_CONNECTIONS));
 		client_error(c, WIRE_ERROR_CONNECTIONS, SLICE_NULL, SLICE_NULL);
 		return;
+	}
+	if (s->tls) {
+		c->tls_open = s->options.allow_non_tls;
+		c->tls_due = !c->tls_open;
+		if (c->tls_due) conn_secure(&c->conn, s->tls);
 	}
 	client_timer_arm_hello(c);
 }

@@ -10,6 +10,9 @@ static void clients_info_update(struct clients *s)
 	s->info.max_payload = s->options.max_payload_bytes;
 	s->info.headers = !s->options.no_headers;
 	s->info.auth_required = auth_is_required(s->auth);
+	s->info.tls_required = s->tls && !s->options.allow_non_tls;
+	s->info.tls_available = s->tls && s->options.allow_non_tls;
+	s->info.tls_verify = s->tls && s->options.tls_verify;
 }
 
 void clients_init(struct clients *s, struct net *n, struct auth *a, const struct client_options *o,
@@ -29,10 +32,19 @@ void clients_deinit(struct clients *s)
 	if (!s->net) return;
 	ASSERT(s->count == 0 && list_is_empty(&s->open));
 	clients_forget(s, 0);
+	tls_context_unref(s->tls);
 	map_deinit(&s->by_id);
 	buf_deinit(&s->line);
 	buf_deinit(&s->header);
 	*s = (struct clients) { 0 };
+}
+
+void clients_set_tls(struct clients *s, struct tls_context *t)
+{
+	if (t) tls_context_ref(t);
+	tls_context_unref(s->tls);
+	s->tls = t;
+	clients_info_update(s);
 }
 
 struct client *clients_find(const struct clients *s, uint64_t id) { return map_get(&s->by_id, map_key_u64(&id)); }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One timer a session. Before login it is the time that login may take; after it, it asks whether the other side is still there
+/* One timer a session. During the TLS handshake and before login it is the time that login may take; after it, it asks whether the other side is still there
  * (spec §1.7): not while data came in within the interval, unless the round trip time is due to be measured again. */
 #include "session.h"
 
@@ -11,8 +11,9 @@ static void client_timer_start(struct client *c, uint64_t ns) { io_timer_start(c
 void client_timer_arm_hello(struct client *c)
 {
 	c->timer.fire = client_timer_fired;
+	const struct client_options *o = &c->room->options;
 	c->login_due = auth_is_required(c->room->auth);
-	client_timer_start(c, c->login_due ? c->room->options.auth_timeout_ns : c->room->options.ping_interval_ns);
+	client_timer_start(c, c->tls_due ? o->tls_timeout_ns : c->login_due ? o->auth_timeout_ns : o->ping_interval_ns);
 }
 
 void client_timer_arm_first_ping(struct client *c)
@@ -44,6 +45,11 @@ static void client_ping(struct client *c, uint64_t now)
 void client_timer_fired(struct io_timer *t)
 {
 	struct client *c = CONTAINER_OF(t, struct client, timer);
+	if (c->tls_due) {
+		client_line(c, DIAG_ERROR, "TLS handshake timeout");
+		client_close(c, CLOSE_TLS_HANDSHAKE);
+		return;
+	}
 	if (c->login_due && c->state == CLIENT_HELLO) {
 		client_line(c, DIAG_ERROR, "authentication timeout");
 		client_error(c, WIRE_ERROR_AUTH_TIMEOUT, SLICE_NULL, SLICE_NULL);

@@ -44,6 +44,7 @@ static void load_defaults(struct conf_read *r)
 		SECTION_JETSTREAM,
 		SECTION_JETSTREAM_LIMITS,
 		SECTION_JOURNAL,
+		SECTION_TLS,
 	};
 	struct conf *c = r->conf;
 	for (size_t i = 0; i < COUNT_OF(of_conf); i++) conf_read_defaults(r, of_conf[i], c);

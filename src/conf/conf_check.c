@@ -223,8 +223,30 @@ static void check_storage(struct conf_read *r)
 	c->accounts[0].jetstream.enabled = c->jetstream.enabled && !has_others;
 }
 
+/* ---- TLS ---- */
+
+static void check_tls(struct conf_read *r)
+{
+	static const char *const keys[] = { "enabled", "cert_file", "key_file", "ca_file", "verify" };
+	struct conf *c = r->conf;
+	struct conf_place at = conf_place_of(r, SECTION_TOP, "tls");
+	/* Flags set keys without a map around them. */
+	for (size_t i = 0; !at.file && i < COUNT_OF(keys); i++) at = conf_place_of(r, SECTION_TLS, keys[i]);
+	c->tls.is_on = at.file && (c->tls.enabled || !is_set(r, SECTION_TLS, "enabled"));
+	if (!c->tls.is_on) return;
+	if (!c->tls.cert_file || !c->tls.key_file)
+		conf_error(r->report, at, "tls: expected cert_file and key_file, found %s",
+			c->tls.cert_file  ? "only cert_file"
+			: c->tls.key_file ? "only key_file"
+					  : "neither");
+	if (strcmp(c->tls.min_version, "1.2") != 0 && strcmp(c->tls.min_version, "1.3") != 0)
+		conf_error(r->report, place_of(r, SECTION_TLS, "min_version"),
+			"tls.min_version: expected \"1.2\" or \"1.3\", found \"%.40s\"", c->tls.min_version);
+}
+
 void conf_check(struct conf_read *r)
 {
+	check_tls(r);
 	check_network(r);
 	check_base_path(r);
 	check_auth(r);

@@ -69,11 +69,11 @@ static const struct flag flags[] = {
 		"his password" },
 	{ "Authorization", "auth", "token", FLAG_TEXT, FLAG_SETS, SECTION_AUTHORIZATION, { "token" },
 		"token that clients must present" },
-	{ "TLS", "tls", NULL, FLAG_SWITCH, FLAG_SETS, SECTION_TOP, { "tls" }, "TLS for clients" },
-	{ "TLS", "tlscert", "file", FLAG_TEXT, FLAG_SETS, SECTION_TOP, { "tls" }, "the server's certificate" },
-	{ "TLS", "tlskey", "file", FLAG_TEXT, FLAG_SETS, SECTION_TOP, { "tls" }, "its private key" },
-	{ "TLS", "tlsverify", NULL, FLAG_SWITCH, FLAG_SETS, SECTION_TOP, { "tls" }, "ask clients for certificates" },
-	{ "TLS", "tlscacert", "file", FLAG_TEXT, FLAG_SETS, SECTION_TOP, { "tls" }, "authority that signs them" },
+	{ "TLS", "tls", NULL, FLAG_SWITCH, FLAG_SETS, SECTION_TLS, { "enabled" }, "TLS for clients" },
+	{ "TLS", "tlscert", "file", FLAG_TEXT, FLAG_SETS, SECTION_TLS, { "cert_file" }, "the server's certificate" },
+	{ "TLS", "tlskey", "file", FLAG_TEXT, FLAG_SETS, SECTION_TLS, { "key_file" }, "its private key" },
+	{ "TLS", "tlsverify", NULL, FLAG_SWITCH, FLAG_SETS, SECTION_TLS, { "verify" }, "ask clients for certificates" },
+	{ "TLS", "tlscacert", "file", FLAG_TEXT, FLAG_SETS, SECTION_TLS, { "ca_file" }, "authority that signs them" },
 	{ "Cluster", "routes", "urls", FLAG_TEXT, FLAG_SETS, SECTION_TOP, { "cluster" },
 		"other servers, separated by commas" },
 	{ "Cluster", "cluster cluster_listen", "url", FLAG_TEXT, FLAG_SETS, SECTION_TOP, { "cluster" },
@@ -257,8 +257,12 @@ static void signal_read(struct conf_command *cmd, const char *program, const cha
 
 static void print_help_tls(struct buf *out)
 {
-	buf_append_str(out, "\nTLS is not implemented yet: a server that is told to use it refuses to start, rather "
-			    "than to serve in the clear.\n");
+	buf_append_str(out,
+		"\nA certificate and its key, in PEM files, are all that TLS needs:\n"
+		"    --tlscert server.pem --tlskey key.pem\n"
+		"Clients are asked for certificates of their own with\n"
+		"    --tlsverify --tlscacert authorities.pem\n"
+		"In the configuration file: tls { cert_file, key_file, ca_file, verify, timeout, min_version }.\n");
 }
 
 /* What the words behind the flags, and the flags that are no settings, ask for. */

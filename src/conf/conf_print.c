@@ -233,6 +233,7 @@ void conf_print_example(struct buf *out)
 		"#     shop { users: [ { user: ann, password: secret } ], jetstream: enabled }\n"
 		"#     audit { users: [ { user: bob, password: secret } ] }\n"
 		"#   }\n");
+	example_block(out, "tls", SECTION_TLS, 0);
 	example_block(out, "jetstream", SECTION_JETSTREAM, 0);
 	example_block(out, "journal", SECTION_JOURNAL, 0);
 }

@@ -36,6 +36,9 @@ static void varz_identity(json_t *o, const struct http_view *v)
 	put_str(o, "host", c->client.host);
 	put_i64(o, "port", v->client_addr.port);
 	put_bool(o, "auth_required", auth_is_required(v->auth));
+	put_bool(o, "tls_required", v->clients->info.tls_required);
+	put_bool(o, "tls_available", v->clients->info.tls_available);
+	put_bool(o, "tls_verify", v->clients->info.tls_verify);
 	put_str(o, "http_host", c->http.host);
 	put_i64(o, "http_port", v->http_addr.port);
 	put_str(o, "http_base_path", c->http_base_path);

@@ -7,6 +7,7 @@
  *     └────────────────conn_close / reset / deadline───────────────^ */
 #include "chunk.h"
 #include "conn.h"
+#include "tls.h"
 
 static const struct io_stream_ops conn_io_ops;
 
@@ -80,16 +81,24 @@ void conn_close(struct conn *c)
 	io_stream_close(c->stream);
 }
 
+static bool conn_has_output(const struct conn *c) { return c->tls ? tls_has_output(c) : c->out_head != NULL; }
+
+/* Closes when there is nothing left to say. */
+static void conn_finish(struct conn *c)
+{
+	if (c->writing || conn_has_output(c)) return;
+	if (c->tls && !c->broken && tls_goodbye(c)) return;
+	conn_close(c);
+}
+
 void conn_close_flushed(struct conn *c)
 {
 	if (c->state != CONN_OPEN) return;
-	if (!c->out_head && !c->writing) {
-		conn_close(c);
-		return;
-	}
 	c->state = CONN_FLUSHING;
 	io_stream_read_stop(c->stream);
 	conn_drop_input(c);
+	conn_finish(c);
+	if (c->state == CONN_FLUSHING) conn_touch(c);
 }
 
 static void conn_on_close(void *owner)
@@ -97,6 +106,9 @@ static void conn_on_close(void *owner)
 	struct conn *c = owner;
 	ASSERT(c->state == CONN_CLOSING);
 	conn_land(c);
+	if (c->tls) ledger_release(&c->ledger, TLS_CONN_BYTES);
+	tls_free(c->tls);
+	c->tls = NULL;
 	ledger_deinit(&c->ledger);
 	c->net->conn_count--;
 	list_remove(&c->link_by_net);
@@ -144,7 +156,7 @@ static void conn_go_on(struct conn *c, enum conn_pause why)
 {
 	if (!(c->paused & why)) return;
 	conn_unpause(c, why);
-	if (c->state == CONN_OPEN && c->in_count) io_defer(c->net->io, &c->resume);
+	if (c->state == CONN_OPEN && (c->in_count || c->tls)) io_defer(c->net->io, &c->resume);
 }
 
 void conn_resume(struct conn *c) { conn_go_on(c, CONN_PAUSE_HELD); }
@@ -191,7 +203,7 @@ static void conn_keep(struct conn *c, const uint8_t *p, size_t n)
 		return;
 	}
 	if (c->in && p >= c->in && p <= c->in + c->in_cap) {
-		memmove(c->in, p, n);
+		if (p != c->in) memmove(c->in, p, n);
 	} else {
 		size_t cap = CONN_IN_BYTES_MIN;
 		while (cap < n) cap *= 2;
@@ -205,12 +217,19 @@ static void conn_keep(struct conn *c, const uint8_t *p, size_t n)
 static void conn_offer(struct conn *c, const uint8_t *p, size_t n)
 {
 	c->in_want = 0;
+	bool was_secure = c->tls != NULL;
 	size_t used = c->ops->on_data(c, p, n);
 	if (c->state != CONN_OPEN) {
 		conn_drop_input(c);
 		return;
 	}
 	ASSERT(used <= n);
+	if (c->tls && !was_secure) {
+		/* The owner has seen that the rest is TLS. */
+		tls_feed(c, p + used, n - used);
+		conn_drop_input(c);
+		return;
+	}
 	conn_keep(c, p + used, n - used);
 	if (ledger_is_full(&c->ledger)) conn_starve(c);
 }
@@ -219,13 +238,13 @@ static void conn_offer_kept(struct io_task *t)
 {
 	struct conn *c = CONTAINER_OF(t, struct conn, resume);
 	if (c->state == CONN_OPEN && c->paused == 0 && c->in_count) conn_offer(c, c->in, c->in_count);
+	if (c->state == CONN_OPEN && c->paused == 0 && c->tls) tls_pump(c);
 }
 
 /* Fresh bytes go behind the kept ones: by a short copy to the front of the scratch buffer while those are few, straight into the
  * kept buffer when they are many. That buffer grows with what has come, never with what a peer has merely announced. */
-static uint8_t *conn_on_alloc(void *owner, size_t *n)
+uint8_t *conn_room(struct conn *c, size_t *n)
 {
-	struct conn *c = owner;
 	if (c->in_count <= NET_SCRATCH_HEAD) {
 		*n = NET_SCRATCH_BYTES;
 		return c->net->scratch + NET_SCRATCH_HEAD;
@@ -237,9 +256,8 @@ static uint8_t *conn_on_alloc(void *owner, size_t *n)
 	return c->in + c->in_count;
 }
 
-static void conn_on_read(void *owner, const uint8_t *p, size_t n)
+void conn_take(struct conn *c, const uint8_t *p, size_t n)
 {
-	struct conn *c = owner;
 	if (c->in_count == 0) {
 		conn_offer(c, p, n);
 	} else if (p == c->in + c->in_count) {
@@ -251,6 +269,33 @@ static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 		memcpy(front, c->in, c->in_count);
 		conn_offer(c, front, c->in_count + n);
 	}
+}
+
+static uint8_t *conn_on_alloc(void *owner, size_t *n)
+{
+	struct conn *c = owner;
+	if (!c->tls) return conn_room(c, n);
+	if (!c->net->scratch_tls) c->net->scratch_tls = mem_alloc(TLS_SCRATCH_BYTES);
+	*n = TLS_SCRATCH_BYTES;
+	return c->net->scratch_tls;
+}
+
+static void conn_on_read(void *owner, const uint8_t *p, size_t n)
+{
+	struct conn *c = owner;
+	if (c->tls)
+		tls_feed(c, p, n);
+	else
+		conn_take(c, p, n);
+}
+
+void conn_secure(struct conn *c, struct tls_context *t)
+{
+	ASSERT(c->state == CONN_OPEN && !c->tls);
+	conn_flush(c);
+	ASSERT(!c->out_head || c->writing || c->broken);
+	c->tls = tls_new(t);
+	ledger_force(&c->ledger, TLS_CONN_BYTES);
 }
 
 /* ---- output ---- */
@@ -289,10 +334,15 @@ uint8_t *conn_reserve_slow(struct conn *c, size_t n)
 	return c->out_at;
 }
 
+void conn_touch(struct conn *c)
+{
+	if (!list_is_linked(&c->link_by_dirty)) list_push_back(&c->net->dirty, &c->link_by_dirty);
+}
+
 void conn_commit_slow(struct conn *c)
 {
 	ASSERT(c->out_tail && c->out_at <= c->out_end);
-	if (!list_is_linked(&c->link_by_dirty)) list_push_back(&c->net->dirty, &c->link_by_dirty);
+	conn_touch(c);
 	c->out_check_bytes = c->writing ? SIZE_MAX : CONN_FLUSH_BYTES;
 	if (c->out_bytes >= c->out_check_bytes) conn_flush(c);
 }
@@ -314,34 +364,50 @@ size_t conn_pending_bytes(const struct conn *c)
 	return c->out_bytes + (c->writing ? io_stream_pending_bytes(c->stream) : 0);
 }
 
-/* One write of at most IO_WRITE_SLICES_MAX chunks; its chunks move to `flying`. */
+struct chunk *conn_pop_chunk(struct conn *c)
+{
+	struct chunk *first = c->out_head;
+	if (!first) return NULL;
+	if (first == c->out_tail) conn_seal_tail(c);
+	c->out_head = first->next;
+	first->next = NULL;
+	if (!c->out_head) conn_set_tail(c, NULL);
+	c->out_bytes -= first->count;
+	c->out_check_bytes = c->out_bytes + 1;
+	return first;
+}
+
+/* The chunks of one write, at most IO_WRITE_SLICES_MAX: as they are, or made of them. */
+static struct chunk *conn_next_write(struct conn *c)
+{
+	if (c->tls) return tls_seal(c);
+	struct chunk *head = NULL, **link = &head;
+	for (unsigned count = 0; c->out_head && count < IO_WRITE_SLICES_MAX; count++) {
+		*link = conn_pop_chunk(c);
+		link = &(*link)->next;
+	}
+	return head;
+}
+
+/* One write; its chunks move to `flying`. */
 static enum io_write conn_write_once(struct conn *c)
 {
 	struct slice v[IO_WRITE_SLICES_MAX];
 	unsigned count = 0;
-	size_t bytes = 0;
-	struct chunk *last = NULL;
-	conn_seal_tail(c);
-	for (struct chunk *at = c->out_head; at && count < IO_WRITE_SLICES_MAX; at = at->next) {
+	c->flying = conn_next_write(c);
+	for (const struct chunk *at = c->flying; at; at = at->next) {
+		ASSERT(count < IO_WRITE_SLICES_MAX);
 		v[count++] = slice_of(at->data, at->count);
-		bytes += at->count;
-		last = at;
+		c->flying_bytes += at->count;
 	}
-	c->flying = c->out_head;
-	c->flying_bytes = bytes;
-	c->out_head = last->next;
-	last->next = NULL;
-	if (!c->out_head) conn_set_tail(c, NULL);
-	c->out_bytes -= bytes;
-	c->out_check_bytes = c->out_bytes + 1;
-	c->chatty = bytes > CHUNK_SMALL_BYTES;
+	c->chatty = c->flying_bytes > CHUNK_SMALL_BYTES;
 	diag_count(c->net->diag, COUNTER_conn_writes);
-	return io_stream_write(c->stream, v, count);
+	return count ? io_stream_write(c->stream, v, count) : IO_WRITTEN;
 }
 
 void conn_flush(struct conn *c)
 {
-	while (c->out_head && !c->writing && !c->broken) {
+	while (!c->writing && !c->broken && conn_has_output(c)) {
 		switch (conn_write_once(c)) {
 		case IO_WRITTEN: conn_land(c); break;
 		case IO_PENDING:
@@ -355,9 +421,11 @@ void conn_flush(struct conn *c)
 			c->broken = true;
 			break;
 		}
+		if (c->state == CONN_FLUSHING) conn_finish(c);
+		if (c->state != CONN_OPEN && c->state != CONN_FLUSHING) return;
 	}
 	if (c->broken) conn_drop_output(c);
-	if (c->state == CONN_FLUSHING && !c->out_head && !c->writing) conn_close(c);
+	if (c->state == CONN_FLUSHING) conn_finish(c);
 }
 
 static void conn_on_drain(void *owner)

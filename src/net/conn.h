@@ -15,6 +15,13 @@ enum {
 
 /* Writes what waits, as far as the kernel takes it. */
 void conn_flush(struct conn *c);
+/* For tls.c: where plain bytes may go (at most *n, in the scratch buffer or behind what is kept), and that they are there. */
+uint8_t *conn_room(struct conn *c, size_t *n);
+void conn_take(struct conn *c, const uint8_t *p, size_t n);
+/* The first chunk of what waits; the caller's from now on, still charged. NULL: nothing waits. */
+struct chunk *conn_pop_chunk(struct conn *c);
+/* Has something to write that is not in its chunks: gets on the dirty list. */
+void conn_touch(struct conn *c);
 /* Ends a conn for a reason of net's own. */
 void conn_end(struct conn *c, enum conn_end why);
 /* Memory is there again. */

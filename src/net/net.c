@@ -26,6 +26,7 @@ void net_deinit(struct net *n)
 	io_timer_stop(n->io, &n->trim);
 	chunk_drop_spares(n);
 	mem_free(n->scratch);
+	mem_free(n->scratch_tls);
 	*n = (struct net) { 0 };
 }
 

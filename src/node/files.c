@@ -58,7 +58,7 @@ enum err files_write_ports(struct node *n)
 	struct io_addr addr;
 	listener_addr(&n->listener, &addr);
 	buf_append_byte(&text, '{');
-	ports_print(&text, "nats", "nats", &addr);
+	ports_print(&text, "nats", n->conf.tls.is_on && !n->conf.allow_non_tls ? "tls" : "nats", &addr);
 	if (listener_is_open(&n->http.listener)) {
 		buf_append_byte(&text, ',');
 		ports_print(&text, "monitoring", "http", &n->http.view.http_addr);

@@ -112,6 +112,7 @@ static enum err node_listen_clients(struct node *n)
 	n->info_host = settings_info_host(&n->conf, n->http.view.client_addr.port, &n->clients.info.port);
 	n->clients.info.host = slice_of_str(n->info_host);
 	node_say_listening(n, "Listening for client connections on", l->host, n->http.view.client_addr.port);
+	if (n->conf.tls.is_on) diag_line(&n->diag, DIAG_INFO, "TLS required for client connections");
 	return OK;
 }
 
@@ -164,6 +165,20 @@ static enum err node_open_auth(struct node *n)
 	auth_init(&n->auth, n->io, io_random_u64(n->io));
 	enum err e = settings_auth(&n->auth, &n->conf, &why);
 	if (e != OK) diag_line(&n->diag, DIAG_FATAL, "%s", buf_str(&why));
+	buf_deinit(&why);
+	return e;
+}
+
+static enum err node_open_tls(struct node *n)
+{
+	struct tls_context *t;
+	struct buf why = { 0 };
+	enum err e = settings_tls(n->io, &n->conf, &t, &why);
+	if (e == OK)
+		clients_set_tls(&n->clients, t);
+	else
+		diag_line(&n->diag, DIAG_FATAL, "%s", buf_str(&why));
+	tls_context_unref(t);
 	buf_deinit(&why);
 	return e;
 }
@@ -257,7 +272,8 @@ enum err node_start(struct node *n, struct io *io, const struct node_host *host,
 	e = node_open_auth(n);
 	if (e != OK) return e;
 	node_open_rooms(n);
-	e = node_listen_http(n);
+	e = node_open_tls(n);
+	if (e == OK) e = node_listen_http(n);
 	if (e == OK) e = node_open_vault(n);
 	if (e == OK) e = files_write_pid(n);
 	if (e != OK) return e;

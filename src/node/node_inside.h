@@ -12,6 +12,9 @@ struct log_sink_options settings_log(const struct conf *c);
 struct client_options settings_client(const struct conf *c);
 /* Tells auth who may connect; *why says what is wrong. ERR_INVALID. */
 must_check enum err settings_auth(struct auth *a, const struct conf *c, struct buf *why);
+/* Reads the certificates, blocking: before the loop runs, or on a worker. *out is NULL when there is to be no TLS. Else *why says what is
+ * wrong. */
+must_check enum err settings_tls(struct io *io, const struct conf *c, struct tls_context **out, struct buf *why);
 /* Host and port that INFO shows: client_advertise where it is set. `host` is owned by the caller. */
 char *settings_info_host(const struct conf *c, int64_t port_bound, int64_t *port);
 uint64_t settings_memory_budget(const struct conf *c, const struct node_host *host);

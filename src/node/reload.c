@@ -13,6 +13,8 @@ struct node_reload {
 	char *file; /* owned; NULL: flags only */
 	struct conf conf;
 	struct conf_report report;
+	struct tls_context *tls; /* shared (ref); NULL: none */
+	struct buf why;          /* of a failure that is not in the report */
 	enum err error;
 };
 
@@ -21,6 +23,8 @@ void node_reload_free(struct node_reload *r)
 	if (!r) return;
 	conf_deinit(&r->conf);
 	conf_report_deinit(&r->report);
+	tls_context_unref(r->tls);
+	buf_deinit(&r->why);
 	mem_free(r->file);
 	mem_free(r);
 }
@@ -44,6 +48,7 @@ static void reload_run(struct io_job *j)
 	struct node_reload *r = CONTAINER_OF(j, struct node_reload, job);
 	struct conf_source source = { .read_file = reload_read_file, .env = reload_env, .arg = r };
 	r->error = conf_load(&r->conf, r->file, r->command, &source, &r->report);
+	if (r->error == OK) r->error = settings_tls(r->io, &r->conf, &r->tls, &r->why);
 }
 
 /* ---- on the loop ---- */
@@ -75,7 +80,7 @@ static bool reload_log_changed(const struct conf *a, const struct conf *b)
 }
 
 /* Auth has said yes: nothing after this can fail. */
-static void reload_take(struct node *n, struct conf *fresh)
+static void reload_take(struct node *n, struct conf *fresh, struct tls_context *tls)
 {
 	bool log_changed = reload_log_changed(&n->conf, fresh);
 	conf_diff(&n->conf, fresh, reload_say_taken, n);
@@ -94,6 +99,7 @@ static void reload_take(struct node *n, struct conf *fresh)
 	n->clients.info.host = slice_of_str(n->info_host);
 	mem_free(old_host);
 	struct client_options o = settings_client(&n->conf);
+	clients_set_tls(&n->clients, tls);
 	clients_reload(&n->clients, &o, true);
 	n->http.view.config_load_wall_ns = io_wall_ns(n->io);
 	conf_deinit(&old);
@@ -103,13 +109,14 @@ static void reload_take(struct node *n, struct conf *fresh)
 static void reload_apply(struct node *n, struct node_reload *r)
 {
 	if (r->error != OK) {
-		reload_failed(n, r->report.errors.n ? buf_str(&r->report.errors) : err_text(r->error));
+		struct buf *why = r->report.errors.n ? &r->report.errors : &r->why;
+		reload_failed(n, why->n ? buf_str(why) : err_text(r->error));
 		return;
 	}
 	if (conf_diff(&n->conf, &r->conf, reload_say_refused, n) > 0) return;
 	struct buf why = { 0 };
 	if (settings_auth(&n->auth, &r->conf, &why) == OK)
-		reload_take(n, &r->conf);
+		reload_take(n, &r->conf, r->tls);
 	else
 		reload_failed(n, buf_str(&why));
 	buf_deinit(&why);

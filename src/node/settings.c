@@ -31,11 +31,49 @@ struct client_options settings_client(const struct conf *c)
 		.max_pending_bytes = c->max_pending_bytes,
 		.ping_interval_ns = c->ping_interval_ns,
 		.auth_timeout_ns = c->auth_timeout_ns,
+		.tls_timeout_ns = c->tls.timeout_ns,
 		.ping_max = c->ping_max,
 		.max_closed = c->max_closed_clients,
 		.no_stall = c->no_fast_producer_stall,
 		.no_headers = c->no_header_support,
+		.tls_verify = c->tls.verify,
+		.allow_non_tls = c->allow_non_tls,
 	};
+}
+
+/* ---- TLS: three PEM files become a context ---- */
+
+static enum err read_pem(struct io *io, const char *path, struct buf *out, struct buf *why)
+{
+	enum err e = path ? node_read_file(io, path, out) : OK;
+	if (e != OK) buf_printf(why, "tls: %s: %s", path, err_text(e));
+	return e;
+}
+
+enum err settings_tls(struct io *io, const struct conf *c, struct tls_context **out, struct buf *why)
+{
+	*out = NULL;
+	if (!c->tls.is_on) return OK;
+	struct buf cert = { 0 }, key = { 0 }, ca = { 0 };
+	enum err e = read_pem(io, c->tls.cert_file, &cert, why);
+	if (e == OK) e = read_pem(io, c->tls.key_file, &key, why);
+	if (e == OK) e = read_pem(io, c->tls.ca_file, &ca, why);
+	if (e == OK) {
+		struct tls_options o = {
+			.cert = buf_slice(&cert),
+			.key = buf_slice(&key),
+			.ca = buf_slice(&ca),
+			.verify = c->tls.verify,
+			.is_1_3_only = strcmp(c->tls.min_version, "1.3") == 0,
+		};
+		buf_append_str(why, "tls: ");
+		e = tls_context_new(out, &o, why);
+	}
+	if (key.p) explicit_bzero(key.p, key.n);
+	buf_deinit(&cert);
+	buf_deinit(&key);
+	buf_deinit(&ca);
+	return e;
 }
 
 uint64_t settings_memory_budget(const struct conf *c, const struct node_host *host)

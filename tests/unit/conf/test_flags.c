@@ -57,6 +57,8 @@ static void flags_set_what_keys_set(void **state)
 		{ { "x", "--user", "u", "--pass", "p" }, "authorization user; authorization password" },
 		{ { "x", "-auth", "t" }, "authorization token" },
 		{ { "x", "--tls=false", "-s=false" }, "" },
+		{ { "x", "-tlscert", "c", "-tlskey", "k", "-tlsverify" },
+			"tls.cert_file = c; tls.key_file = k; tls.verify = true" },
 	};
 	struct buf said = { 0 };
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -104,8 +106,9 @@ static void wrong_values_of_flags_are_answered(void **state)
 		{ { "x", "-p", "65536" }, "flag -p: port: expected -1 to 65535, found the number 65536\n" },
 		{ { "x", "-server_name", "a b" },
 			"flag -server_name: server_name: expected a name without spaces, found \"a b\"\n" },
-		{ { "x", "--tls" }, "flag -tls: tls: not implemented yet, and ignoring it would not be harmless. TLS "
-				    "for clients.\n" },
+		{ { "x", "--tls" }, "flag -tls: tls: expected cert_file and key_file, found neither\n" },
+		{ { "x", "-tlskey", "k" },
+			"flag -tlskey: tls: expected cert_file and key_file, found only key_file\n" },
 		{ { "x", "--routes", "nats://a:1" }, "flag -routes: cluster: not implemented yet, and ignoring it "
 						     "would not be harmless. Links to the other servers of the "
 						     "cluster.\n" },
@@ -153,7 +156,7 @@ static void verdicts(void **state)
 		{ { "x", "-p", "5", "VERSION" }, "nats-server", CONF_END, 0, "nats-server: v2.9.9\n", "" },
 		{ { "x", "-h" }, "nats-server", CONF_END, 0, "\nUsage: nats-server [options]\n", "" },
 		{ { "x", "help" }, "thebes server", CONF_END, 0, "\nUsage: thebes server [options]\n", "" },
-		{ { "x", "--help_tls" }, "nats-server", CONF_END, 0, "\nTLS is not implemented yet", "" },
+		{ { "x", "--help_tls" }, "nats-server", CONF_END, 0, "\nA certificate and its key", "" },
 		{ { "x", "foo" }, "nats-server", CONF_END, 1, "", "nats-server: unrecognized command: \"foo\"\n" },
 		{ { "x", "-D", "foo", "-V" }, "nats-server", CONF_END, 1, "",
 			"nats-server: unrecognized command: \"foo\"\n" },

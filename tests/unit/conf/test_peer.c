@@ -259,7 +259,7 @@ static const struct {
 		"a source of nothing is still unknown" },
 	{ "host: 1.2.3x", true, "mistaken for an address there" },
 	{ "accounts { A { limits { max_connections: 5 } } }", true, "newer servers take it" },
-	{ "tls { cert_file: nope }", false, "not implemented yet" },
+	{ "tls { cert_file: nope }", false, "refused without its key" },
 	{ "accounts { A { mappings { a: b } } }", false, "not implemented yet" },
 };
 

@@ -70,7 +70,9 @@ static void bed_on_closed(struct conn *c)
 	b->is_open = false;
 }
 
-static const struct conn_ops bed_conn_ops = { bed_on_data, bed_on_end, bed_on_closed };
+static const struct conn_ops bed_conn_ops = {
+	.on_data = bed_on_data, .on_end = bed_on_end, .on_closed = bed_on_closed
+};
 
 static void bed_on_accept(struct listener *l, struct io_stream *s)
 {

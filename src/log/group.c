@@ -230,6 +230,7 @@ void group_truncate(struct log_group *g, uint64_t from)
 	g->last_seq = from - 1 > g->settled_index ? refs_at(&g->refs, from - 1)->seq_last : g->settled_seq;
 	g->durable_index = u64_min(g->durable_index, from - 1);
 	g->epoch++;
+	g->cuts++;
 }
 
 void log_truncate(struct log_group *g, uint64_t from)

@@ -292,6 +292,7 @@ static void install_switch(struct log_install *i)
 	g->damaged = (struct segment_range) { 0 };
 	g->trim_index = 0;
 	g->epoch++;
+	g->cuts++;
 }
 
 static void install_recorded(struct log_install *i)

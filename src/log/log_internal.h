@@ -243,6 +243,7 @@ struct log_group {
 	bool is_known;       /* while starting: the journal names it */
 	uint32_t rewrite_at; /* position of the segment that is looked at next */
 	uint32_t epoch;      /* raised when what a read was planned on is no longer so: settle, install, truncate */
+	uint32_t cuts;       /* raised when entries that a read may have given are void: install, truncate */
 };
 static inline bool group_is_in_doubt(const struct log_group *g) { return g->doubt != 0; }
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);

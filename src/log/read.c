@@ -21,7 +21,7 @@ struct log_read {
 	bool is_by_seq;
 	uint64_t seq;
 	uint64_t at; /* where the next part begins */
-	uint32_t epoch;
+	uint32_t epoch, cuts;
 	/* the plan: the worker's copies */
 	struct segment_place place;
 	char *dir; /* owned: the place's */
@@ -128,6 +128,7 @@ static void read_reset(struct log_read *w)
 	w->bad = (struct segment_range) { 0 };
 	w->result = OK;
 	w->epoch = w->g->epoch;
+	w->cuts = w->g->cuts;
 }
 
 /* True when a worker is needed; else the result is there. */
@@ -347,7 +348,7 @@ static bool read_again(struct log_read *w)
 	struct log_group *g = w->g;
 	if (!g) return false;
 	bool is_overtaken = w->epoch != g->epoch;
-	if (w->result != OK && is_overtaken) {
+	if ((w->result != OK && is_overtaken) || w->cuts != g->cuts) {
 		buf_clear(&w->out);
 		w->at = w->is_by_seq ? 0 : w->req->from;
 		w->to = w->req->to;

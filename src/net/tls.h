@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tls — between a conn and io: cipher bytes in, plain bytes to conn_take; plain chunks in, cipher chunks out. Only net.c's files and
+ * nobody above know OpenSSL. */
+#ifndef THEBES_NET_TLS_H
+#define THEBES_NET_TLS_H
+
+#include "thebes/net.h"
+
+struct tls;
+
+enum {
+	TLS_SCRATCH_BYTES = 64 * 1024, /* cipher bytes of one read */
+	TLS_SEAL_BYTES = 512 * 1024,   /* plain bytes that become one write */
+	TLS_CONN_BYTES = 24 * 1024,    /* what OpenSSL keeps for a connection, about: charged while it lives */
+};
+
+/* One per secure conn, freed with it. */
+struct tls *tls_new(struct tls_context *t);
+void tls_free(struct tls *t);
+/* Cipher bytes have come. */
+void tls_feed(struct conn *c, const uint8_t *p, size_t n);
+/* Goes on with what has come, as far as the conn takes it. */
+void tls_pump(struct conn *c);
+/* True when tls_seal would give something. */
+bool tls_has_output(const struct conn *c);
+/* Makes cipher chunks of what waits in the conn and of what the handshake has to say: a chain, charged to the conn. */
+struct chunk *tls_seal(struct conn *c);
+/* Says goodbye, once, when nothing waits. True when there is something to write because of it. */
+bool tls_goodbye(struct conn *c);
+
+#endif

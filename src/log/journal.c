@@ -14,6 +14,7 @@ enum {
 	BLOCK_BYTES_TARGET = 4 * 1024 * 1024,
 	BLOCK_CAP_MIN = 64 * 1024,
 	LIST_GROUPS_MAX = 4096,
+	LIST_GROUPS_MORE = 16, /* made while the block gathers */
 	CLOSING_MS = 50,
 	ZERO_CHUNK = 1024 * 1024,
 	ZERO_AHEAD = 32 * 1024 * 1024,
@@ -136,17 +137,22 @@ uint32_t journal_free_slots(const struct log *l)
 	return j->slot_count - (uint32_t)held;
 }
 
-/* The most that the lists of the next block may need. */
-static uint64_t lists_bytes_max(const struct journal *j)
+/* So many groups the next block can name one by one. */
+static uint64_t list_count_max(const struct log *l)
 {
-	return j->list_groups_max * 8 + block_list_bytes(j->previous_count);
+	return u64_min(l->journal.list_groups_max, (uint64_t)l->groups_count + LIST_GROUPS_MORE);
+}
+
+/* The most that the lists of the next block may need. */
+static uint64_t lists_bytes_max(const struct log *l)
+{
+	return list_count_max(l) * 8 + block_list_bytes(l->journal.previous_count);
 }
 
 /* What a slot loses: its table, and at its end what is too short for the next entry. */
 static uint64_t slot_overhead(const struct log *l)
 {
-	return table_bytes(l->groups_count + 1) + l->options.entry_bytes_max + 2 * l->journal.list_groups_max * 8 +
-	       2 * BLOCK_ALIGN;
+	return table_bytes(l->groups_count + 1) + l->options.entry_bytes_max + 2 * list_count_max(l) * 8 + BLOCK_ALIGN;
 }
 
 static uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
@@ -155,7 +161,7 @@ static uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 
 static uint64_t journal_end(const struct journal *j)
 {
 	const struct block *b = j->gathering;
-	return b ? b->offset + b->n + j->list_groups_max * 8 + block_list_bytes(j->previous_count) : j->next_at;
+	return b ? b->offset + b->n + (uint64_t)b->list_max * 8 + block_list_bytes(j->previous_count) : j->next_at;
 }
 
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept)
@@ -270,7 +276,7 @@ static void block_put_table(struct log *l, struct block *b)
 static bool journal_fit(struct log *l, uint64_t frame_bytes)
 {
 	struct journal *j = &l->journal;
-	uint64_t need = BLOCK_HEAD_BYTES + frame_bytes + lists_bytes_max(j);
+	uint64_t need = BLOCK_HEAD_BYTES + frame_bytes + lists_bytes_max(l);
 	uint64_t table = table_bytes(l->groups_count);
 	if (j->next_at && j->next_at + need > j->slot_bytes) {
 		j->use++;
@@ -289,7 +295,7 @@ static void block_begin(struct log *l, uint64_t frame_bytes)
 	ASSERT(!j->gathering);
 	bool fits = journal_fit(l, frame_bytes);
 	uint64_t table = j->next_at == 0 ? table_bytes(l->groups_count) : 0;
-	uint64_t lists = lists_bytes_max(j);
+	uint64_t lists = lists_bytes_max(l);
 	uint64_t frames = BLOCK_HEAD_BYTES + table + u64_max(frame_bytes, j->block_bytes_target);
 	if (fits) frames = u64_min(frames, j->slot_bytes - j->next_at - lists);
 	struct block *b = NEW(struct block);
@@ -298,6 +304,7 @@ static void block_begin(struct log *l, uint64_t frame_bytes)
 	b->offset = j->next_at;
 	b->n = BLOCK_HEAD_BYTES;
 	b->frames_max = (uint32_t)frames;
+	b->list_max = (uint32_t)list_count_max(l);
 	list_init(&b->reqs);
 	block_take_buffer(j, b, round_up(frames + lists, BLOCK_ALIGN));
 	recent_push(j, b);
@@ -312,7 +319,7 @@ static void block_seal(struct log *l)
 	struct block *b = j->gathering;
 	ASSERT(b && b->bytes == 0);
 	b->body_bytes = b->n - BLOCK_HEAD_BYTES;
-	b->groups_count = b->touched_count > j->list_groups_max ? BLOCK_GROUPS_ALL : b->touched_count;
+	b->groups_count = b->touched_count > b->list_max ? BLOCK_GROUPS_ALL : b->touched_count;
 	b->previous_count = j->previous_count;
 	uint32_t own = block_list_bytes(b->groups_count), previous = block_list_bytes(b->previous_count);
 	uint64_t end = b->n + own + previous;
@@ -616,7 +623,7 @@ bool journal_close_tail(struct log *l)
 	struct journal *j = &l->journal;
 	if (l->is_dead || journal_last(j) || j->is_closing_last) return false;
 	/* Not worth a slot: the next block will do. */
-	if (j->next_at + BLOCK_HEAD_BYTES + lists_bytes_max(j) > j->slot_bytes) return false;
+	if (j->next_at + BLOCK_HEAD_BYTES + lists_bytes_max(l) > j->slot_bytes) return false;
 	journal_gather(l, 0)->flags |= BLOCK_CLOSING;
 	journal_submit(l);
 	return true;

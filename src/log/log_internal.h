@@ -267,7 +267,7 @@ struct block {
 	struct list link_by_order; /* journal.waiting */
 	uint64_t number, use, offset;
 	uint8_t *p; /* owned: head, frames, lists, zeros */
-	uint32_t n, frames_max, cap;
+	uint32_t n, frames_max, list_max, cap;
 	uint32_t bytes; /* on disk; 0 while gathering */
 	uint32_t body_bytes, groups_count, previous_count;
 	uint16_t flags;

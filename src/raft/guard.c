@@ -328,8 +328,11 @@ static void on_vote(struct group *g, struct frame *f)
 	char address[MEMBER_ADDRESS_BYTES];
 	struct raft_message m = message_of(f, RAFT_IO_REQUEST_VOTE, address);
 	uint64_t leader = group_leader(g);
-	/* The library remembers a leader until it hears otherwise; we know that its link is down. */
-	bool disrupt = v->disrupt || (leader && set_peer_is_down(g->set, leader));
+	/* The library remembers a leader until it hears otherwise, and a learner for ever. Raft (4.2.3) means the least election timeout, and
+	 * we may even know that the leader's link is down. */
+	uint64_t silent_ms = g->io.time(&g->io) - g->raft.election_timer_start;
+	bool is_silent = g->raft.state == RAFT_FOLLOWER && silent_ms >= g->set->options.election_ms;
+	bool disrupt = v->disrupt || (leader && (is_silent || set_peer_is_down(g->set, leader)));
 	m.request_vote = (struct raft_request_vote) {
 		.term = v->term,
 		.candidate_id = f->from,

@@ -93,11 +93,18 @@ static void answer(struct stream_req *r)
 static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice reply)
 {
 	if (reply.n == 0) return;
+	/* Delivered before a restart that has forgotten it: it comes again, so nothing may be confirmed. */
+	if (sseq > k->live_sseq && stream_is_live(k->all->stream, sseq)) return;
 	struct ack_answer *a = mem_zalloc(sizeof *a + reply.n);
 	*a = (struct ack_answer) {
 		.req = { .done = answer }, .all = k->all, .sseq = sseq, .id = k->id, .reply_n = (uint32_t)reply.n
 	};
 	memcpy(a->reply, reply.p, reply.n);
+	if (diag_fault(k->all->diag, FAULT_bug_double_ack_early)) {
+		a->sseq = 0;
+		answer(&a->req);
+		return;
+	}
 	consumer_log(k);
 	stream_sync(k->all->stream, &a->req);
 }

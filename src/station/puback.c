@@ -102,6 +102,10 @@ static enum err take(struct station *s, struct slice reply, const struct stream_
 	uint64_t seq;
 	struct publish *p = publish_make(s, reply);
 	enum err e = stream_propose_msg(s->stream, publish, &p->req, &seq);
+	if (e == OK && diag_fault(s->stations->diag, FAULT_bug_ack_before_durable)) {
+		send_ack(s, reply, seq, false);
+		p->reply_n = 0;
+	}
 	if (e != OK) publish_free(s->stations, p);
 	return e;
 }

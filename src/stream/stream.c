@@ -34,6 +34,7 @@ static enum err on_restore(void *owner, struct state *state, uint64_t group, uin
 	enum err e = state_group_each(state, group, SLICE_NULL, SLICE_NULL, restore_value, &r);
 	if (e == OK) e = r.result;
 	if (e == OK) e = machine_restored(&s->machine);
+	if (diag_fault(s->options.diag, FAULT_bug_dedup_forgotten)) msg_ids_expire(&s->machine.ids, INT64_MAX);
 	if (e != OK)
 		diag_line(s->options.diag, DIAG_ERROR, "stream %s: its state at index %llu can not be read (%s)",
 			s->wanted.name, (unsigned long long)index, err_text(e));

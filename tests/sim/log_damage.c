@@ -244,6 +244,7 @@ static bool hurt_segment(struct world *w)
 	damage_begin(w, what);
 	world_count(w, is_idx ? "damage index" : "damage segment");
 	w->damage.touches[at] = !is_idx;
+	w->was_hurt[at] |= !is_idx;
 	return true;
 }
 
@@ -280,6 +281,7 @@ static bool hurt_state(struct world *w)
 	bool is_lost = both || !whole[!which];
 	world_count(w, is_lost ? "damage state lost" : "damage state image");
 	w->damage.touches_all = is_lost;
+	memcpy(w->damage.touches, w->was_hurt, sizeof w->damage.touches);
 	return true;
 }
 

@@ -388,7 +388,6 @@ static void check_doubted(struct seen *s)
 	model_view_copy(&m->base, &v);
 	model_view_copy(&m->now, &v);
 	model_view_deinit(&v);
-	w->doubt_is_durable[o->at] = true;
 }
 
 /* ---- the whole ---- */
@@ -423,10 +422,12 @@ static bool seen_look(struct actor *a, struct seen *all)
 		/* The end of the doubt was not acknowledged. */
 		if (s->info.in_doubt && model_ends_doubt(&w->groups[i], w->acked_op)) w->is_doubted[i] = true;
 		if (s->info.in_doubt) oracle_doubted(s->o, "at start");
+		/* It is recorded before the start ends; what is found by reading is recorded later. */
+		if (s->info.in_doubt) w->doubt_is_durable[i] = true;
 		if (!s->info.in_doubt && w->is_doubted[i] && w->doubt_is_durable[i] &&
 			!model_ends_doubt(&w->groups[i], 0))
 			accuse(w, VERDICT_LOST, "group %u was in doubt, and this start has forgotten it", i);
-		if (!s->info.in_doubt) w->is_doubted[i] = false;
+		if (!s->info.in_doubt) w->is_doubted[i] = w->doubt_is_durable[i] = false;
 		if (!seen_read(s)) return false;
 		/* A read may have found damage. */
 		log_group_info(s->o->g, &s->info);

@@ -76,6 +76,8 @@ struct world {
 	bool is_low;   /* the disk is full */
 	uint64_t low_until_ns, capacity_bytes;
 	struct damage damage;
+	/* Once damaged, perhaps in files that no state named any more: a state that goes back may name them again. */
+	bool was_hurt[WORLD_GROUPS_MAX];
 	/* what the oracle keeps about groups that are in doubt */
 	bool is_doubted[WORLD_GROUPS_MAX], doubt_is_durable[WORLD_GROUPS_MAX];
 

@@ -397,6 +397,10 @@ static void info_got(struct peer_call *call, const struct wire_op *op)
 		book_violated(&c->w->book, "STREAM.INFO of %s: %.*s", stream_of(c)->name, SLICE_FMT(op->payload));
 		return;
 	}
+	world_trace(c->w, "audit of %s kind %d limit %llu: messages %llu first %llu last %llu deleted %llu",
+		stream_of(c)->name, stream_of(c)->kind, (unsigned long long)stream_of(c)->limit,
+		(unsigned long long)i->messages, (unsigned long long)i->first_seq, (unsigned long long)i->last_seq,
+		(unsigned long long)i->deleted);
 	mem_free(c->found);
 	c->found = mem_alloc(i->last_seq + 1);
 	memset(c->found, '?', i->last_seq + 1);

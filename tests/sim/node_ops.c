@@ -155,6 +155,26 @@ static void ack_twice(struct world *w, struct peer *p, struct stream_care *care,
 	care->acks++;
 }
 
+static void ack_later(struct world *w, struct stream_care *care, unsigned consumer, uint64_t seq, struct slice reply)
+{
+	struct late_ack *l = &w->late[sim_below(w->s, COUNT_OF(w->late))];
+	(void)snprintf(l->reply, sizeof l->reply, "%.*s", SLICE_FMT(reply));
+	l->stream = care->index;
+	l->consumer = consumer;
+	l->generation = w->book.stream[care->index].generation;
+	l->seq = seq;
+}
+
+static void send_late_ack(struct world *w, struct peer *p)
+{
+	struct late_ack *l = &w->late[sim_below(w->s, COUNT_OF(w->late))];
+	struct stream_care *care = &w->care[l->stream];
+	if (!l->reply[0] || !care_is_usable(care) || l->generation != w->book.stream[l->stream].generation) return;
+	sim_count(w->s, "ack late");
+	ack_twice(w, p, care, l->consumer, l->seq, slice_of_str(l->reply), SLICE("+ACK"));
+	l->reply[0] = '\0';
+}
+
 static void acknowledge(
 	struct world *w, struct peer *p, struct stream_care *care, unsigned consumer, uint64_t seq, struct slice reply)
 {
@@ -174,6 +194,8 @@ static void acknowledge(
 	} else if (dice < 92) {
 		sim_count(w->s, "ack term");
 		ack_twice(w, p, care, consumer, seq, reply, SLICE("+TERM"));
+	} else if (dice < 96) {
+		ack_later(w, care, consumer, seq, reply);
 	} /* else it is forgotten, and comes again */
 }
 
@@ -343,6 +365,8 @@ void ops_step(struct world *w, struct peer *p)
 		w->slow_until_ns[p->index] = world_now(w) + MILLIS(world_between(w, 50, 700));
 		sim_client_read(p->c, false);
 		sim_count(w->s, "client does not read");
+	} else if (dice < 25) {
+		send_late_ack(w, p);
 	} else if (c && dice < 650) {
 		for (uint64_t n = world_between(w, 1, 6); n > 0; n--) publish(w, p, c, 0);
 	} else if (c && w->book.stream[c->index].consumer_count) {

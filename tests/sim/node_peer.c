@@ -141,7 +141,10 @@ static void take_op(struct peer *p, const struct wire_op *op)
 	case WIRE_MSG:
 	case WIRE_HMSG:
 		c = call_of(p, op);
-		if (!c) return; /* its time was up */
+		if (!c) {
+			sim_count(p->s, "answer that came too late");
+			return;
+		}
 		bool is_pull = c->is_pull;
 		c->on(c, op);
 		if (!is_pull) peer_call_end(c);

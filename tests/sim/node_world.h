@@ -86,6 +86,12 @@ struct world {
 	uint64_t next_id;
 	unsigned load; /* percent: how eager clients are */
 	uint64_t slow_until_ns[WORLD_PEERS];
+	/* acks that are sent later, perhaps to another process than the one that delivered */
+	struct late_ack {
+		char reply[200];
+		unsigned stream, consumer, generation;
+		uint64_t seq;
+	} late[16];
 };
 
 static inline uint64_t world_now(const struct world *w) { return sim_now_ns(w->s); }

@@ -149,6 +149,8 @@ void raft_node_change(struct raft_node *n, unsigned group, enum group_change_kin
 static void on_load(struct io_timer *t)
 {
 	struct raft_node *n = CONTAINER_OF(t, struct raft_node, load);
+	if (n->diag.counter[COUNTER_raft_gave_up])
+		oracle_violated(&n->w->oracle, "GAVE UP libraft on node %u made itself unavailable", n->m->index + 1);
 	for (unsigned g = 0; g < n->w->group_count; g++) {
 		if (!n->chain[g].group || !n->chain[g].leading) continue;
 		for (uint64_t burst = 1 + sim_below(n->w->s, 3); burst > 0; burst--) propose(n, g);
@@ -223,7 +225,8 @@ static enum err node_start(void *arg, struct sim_node *sn, struct io *io, void *
 	if (e == OK) {
 		struct raft_options o = n->w->options;
 		o.self = m->raft_id = log_identity(n->log)->raft_id;
-		if (m->slot_bytes) o.node_bytes_max = o.group_bytes_max = (size_t)(m->slot_bytes / 4);
+		/* A quarter of a slot; and not more than a slow link carries in a moment. */
+		o.node_bytes_max = o.group_bytes_max = m->slot_bytes ? (size_t)(m->slot_bytes / 4) : 64 * KIB;
 		raft_groups_init(
 			&n->groups, io, n->log, &n->diag, &o, &(struct raft_links) { sim_links_send, &n->links });
 		e = groups_open(n);

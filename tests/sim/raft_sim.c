@@ -24,7 +24,7 @@ struct settings {
 struct run {
 	struct raft_world w;
 	const struct settings *settings;
-	uint64_t healed_ns;
+	uint64_t faults; /* bit k: faults[k] happens */
 	uint64_t before[CHAIN_GROUPS_MAX];
 	bool chaos;
 };
@@ -280,7 +280,7 @@ static void fault_step(void *arg)
 	struct raft_world *w = &r->w;
 	if (!r->chaos) return;
 	unsigned k = (unsigned)sim_below(w->s, COUNT_OF(faults));
-	faults[k](r, &w->machine[sim_below(w->s, w->node_count)]);
+	if (r->faults >> k & 1) faults[k](r, &w->machine[sim_below(w->s, w->node_count)]);
 	sim_after(w->s, between(w, MILLIS(100), MILLIS(1200)), fault_step, r);
 }
 
@@ -298,15 +298,18 @@ static void world_open(struct run *r, const struct settings *st, uint64_t seed)
 	w->bug = st->bug;
 	w->victim = CHAIN_NODES_MAX;
 	w->verbose = st->trace;
-	w->load_ns = MILLIS(between(w, 10, 80));
+	w->load_ns = chance(w, 10) ? MILLIS(2) : MILLIS(between(w, 10, 80));
 	w->payload_max = chance(w, 20) ? 4000 : 200;
+	r->faults = chance(w, 40) ? UINT64_MAX
+				  : sim_below(w->s, UINT64_MAX); /* some of them only, so that others come more often */
 	w->options = (struct raft_options) {
 		.heartbeat_ms = 150, .election_ms = 1000, .tick_ms = 50, .recent_bytes_max = 16 * KIB
 	};
-	w->options.chunk_bytes_max = 16 * KIB;
+	w->options.chunk_bytes_max = chance(w, 30) ? 2 * KIB : 16 * KIB;
+	w->options.no_pre_vote = chance(w, 25);
 	w->options.sleep_beats = chance(w, 50) ? 5 : 1000000;
 	struct sim_net *net = sim_net(w->s);
-	net->delay_max_ns = chance(w, 50) ? MILLIS(1) : MILLIS(between(w, 1, 60));
+	net->delay_max_ns = chance(w, 50) ? MILLIS(1) : MILLIS(between(w, 1, chance(w, 20) ? 250 : 60));
 	net->split_ppm = 20000;
 	net->spike_ppm = 500;
 	for (unsigned i = 0; i < w->node_count; i++) {
@@ -345,7 +348,20 @@ static bool has_progressed(void *arg)
 	return true;
 }
 
-/* Every voter of the last configuration has the history of the leader. */
+/* The same members in the same roles, in any order. */
+static bool same_members(const struct group_status *a, const struct group_status *b)
+{
+	if (a->member_count != b->member_count) return false;
+	for (unsigned i = 0; i < a->member_count; i++) {
+		bool found = false;
+		for (unsigned k = 0; k < b->member_count; k++)
+			found |= a->member[i].id == b->member[k].id && a->member[i].role == b->member[k].role;
+		if (!found) return false;
+	}
+	return true;
+}
+
+/* Every member of the last configuration has the history of the leader, and the configuration. */
 static bool has_converged(void *arg)
 {
 	struct run *r = arg;
@@ -361,6 +377,9 @@ static bool has_converged(void *arg)
 			if (m >= w->node_count || !is_up(&w->machine[m])) return false;
 			struct chain *c = &raft_node_of(&w->machine[m])->chain[g];
 			if (!c->group || c->index < r->before[g] || !is_whole(&w->machine[m])) return false;
+			struct group_status theirs;
+			group_status(c->group, &theirs);
+			if (!same_members(&s, &theirs)) return false;
 		}
 	}
 	return true;

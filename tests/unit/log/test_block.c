@@ -97,7 +97,7 @@ static void frames_come_back(void **state)
 	(void)buf_reserve(&b, 4096);
 	uint64_t at = 4160;
 	for (unsigned i = 0; i < 5; i++) {
-		uint8_t *p = entry_make(&b, i + 1, "a body of 18 bytes" + i);
+		uint8_t *p = entry_make(&b, i + 1, &"a body of 18 bytes"[i]);
 		uint32_t n = (uint32_t)entry_bytes(18 - i);
 		frame_encode(&key, at, p + FRAME_HEAD_BYTES, n, i == 3, p);
 		at += FRAME_HEAD_BYTES + n;

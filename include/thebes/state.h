@@ -40,12 +40,25 @@ struct state_change {
 typedef bool state_each_fn(void *arg, struct slice key, struct slice value); /* borrowed for the call; false stops */
 typedef bool state_group_fn(void *arg, uint64_t group, struct slice meta);
 
+/* What an offline look at the whole file found. */
+struct state_verdict {
+	struct state_head head; /* of what can be read */
+	uint64_t bytes, values; /* checked */
+	bool is_damaged;        /* `why` at `offset`; what was told may be one round back (S13) */
+	bool is_unreadable;     /* nothing was told */
+	uint64_t offset;
+	char why[96];
+};
+
 /* All blocking: before the loop runs or inside a job of IO_LANE_SETTLE; errors ERR_IO, ERR_NO_SPACE (also when the map is full: the commit
  * had no effect and may be retried), ERR_CORRUPT, ERR_NOT_FOUND, ERR_CRASHED (simulated). */
 struct state_ops {
 	/* S10: walks the whole file in a child process and compares every crc. OK fills *head. ERR_NOT_FOUND: there is none.
 	 * ERR_CORRUPT (it is damaged, cannot be read, or the child died): it must be set aside. ERR_IO: a sync failed, nothing is known. */
 	enum err (*check)(struct io *io, const char *path, struct state_head *head);
+	/* Offline: the same walk, which changes nothing and tells each group's meta. OK also when the file is damaged: the verdict says so.
+	 * ERR_NOT_FOUND; ERR_IO, ERR_ACCESS: it cannot be looked at. NULL in the twin, whose files nobody checks. */
+	enum err (*verify)(struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);
 	enum err (*open)(struct io *io, const char *path, struct state **out);
 	void (*close)(struct state *s);
 	/* Renames the file out of the way (path.damaged-N) for people to look at. */

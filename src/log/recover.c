@@ -297,13 +297,12 @@ static enum err start_mend_slots(struct start *s)
 
 /* ---- state store (S10) ---- */
 
-static bool group_load(void *arg, uint64_t id, struct slice meta)
+bool recover_group(struct log *l, uint64_t id, struct slice meta)
 {
-	struct start *s = arg;
 	struct group_meta m;
 	bool is_good = id > 0 && group_meta_decode(meta, &m) == OK;
 	if (is_good) {
-		struct log_group *g = group_new(s->log, id);
+		struct log_group *g = group_new(l, id);
 		g->is_stored = true;
 		g->generation = m.generation;
 		g->state_index = m.state_index;
@@ -322,12 +321,19 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 			g->doubt_from = 1;
 			g->doubt_why = mem_strdup("its state is lost");
 		}
-		if (log_fault(s->log, FAULT_bug_s9_state_index))
+		if (log_fault(l, FAULT_bug_s9_state_index))
 			g->state_index = u64_max(g->state_index, g->settled_index + 1);
 		m = (struct group_meta) { 0 };
-		group_insert(s->log, g);
+		group_insert(l, g);
 	}
 	if (id > 0) group_meta_deinit(&m);
+	return is_good;
+}
+
+static bool group_load(void *arg, uint64_t id, struct slice meta)
+{
+	struct start *s = arg;
+	bool is_good = recover_group(s->log, id, meta);
 	if (!is_good) s->state_is_lost = true;
 	return is_good;
 }
@@ -381,14 +387,14 @@ static enum err state_set_aside(struct start *s)
 
 /* S13: the state store may be at the last SETTLED round, one further (a crash before SETTLED) or one back (its last commit is lost, and
  * its slots are still there). */
-static bool state_agrees(const struct start *s, const struct state_head *h)
+bool recover_state_agrees(const struct replay *r, const struct state_head *h)
 {
-	const struct settled *t = &s->replay.settled;
-	if (log_fault(s->log, FAULT_bug_s10_state_unchecked)) return true;
+	const struct settled *t = &r->settled;
+	if (log_fault(r->log, FAULT_bug_s10_state_unchecked)) return true;
 	if (h->round == t->round) return h->sum == t->sum;
 	if (h->round == t->round + 1) return true;
 	if (h->round == t->round_before) return h->sum == t->sum_before;
-	return s->replay.store_is_touched && h->round > t->round;
+	return r->store_is_touched && h->round > t->round;
 }
 
 static enum err start_replay(struct start *s)
@@ -405,7 +411,7 @@ static enum err start_journal(struct start *s)
 	if (!s->state_is_lost) {
 		e = start_replay(s);
 		if (e != OK) return e;
-		s->state_is_lost = !state_agrees(s, &s->head);
+		s->state_is_lost = !recover_state_agrees(&s->replay, &s->head);
 		if (!s->state_is_lost) return OK;
 		diag_line(l->diag, DIAG_ERROR, "log state store holds round %llu, the journal says %llu",
 			(unsigned long long)s->head.round, (unsigned long long)s->replay.settled.round);
@@ -415,7 +421,7 @@ static enum err start_journal(struct start *s)
 	if (e == OK) e = start_replay(s);
 	if (e != OK) return e;
 	/* Nothing had been settled: nothing is lost with it. */
-	if (state_agrees(s, &s->head)) s->state_is_lost = false;
+	if (recover_state_agrees(&s->replay, &s->head)) s->state_is_lost = false;
 	if (!s->state_is_lost) return OK;
 	diag_line(l->diag, DIAG_ERROR, "log state store was set aside; every group is in doubt");
 	for (uint32_t i = 0; i < l->groups_count; i++) {

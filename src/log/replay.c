@@ -267,10 +267,12 @@ static void salvage(struct replay *r, uint64_t use, uint64_t from, uint64_t to)
 	buf_deinit(&copy);
 }
 
+/* Names a damaged place, and tells of it. */
 static const char *place_text(struct replay *r, uint64_t use, uint64_t from, uint64_t to)
 {
 	(void)snprintf(r->place, sizeof r->place, "journal use %llu is damaged at %llu..%llu", (unsigned long long)use,
 		(unsigned long long)from, (unsigned long long)to);
+	if (r->damaged) r->damaged(r->damaged_arg, use, from, to);
 	return r->place;
 }
 

@@ -33,6 +33,9 @@ struct replay {
 	uint64_t window_at;
 	uint64_t unreadable_pos; /* of a sector that the disk does not give; 0: none */
 	enum err error;          /* of reading: ERR_CRASHED and the like end the start */
+	/* Told of each damaged place, for log_check; NULL: nobody listens. */
+	void (*damaged)(void *arg, uint64_t use, uint64_t from, uint64_t to);
+	void *damaged_arg;
 	char why[160], place[120];
 };
 /* Looks at the heads of all slots: newest and oldest use. ERR_FORMAT (S20), errors of io. */
@@ -40,6 +43,13 @@ must_check enum err replay_survey(struct replay *r);
 /* Replays the uses that are needed into the groups of the log. */
 must_check enum err replay_run(struct replay *r);
 void replay_deinit(struct replay *r);
+
+/* ---- what log_check shares with start (recover.c) ---- */
+
+/* A group as the state store's meta has it, put into the log. False: the meta makes no sense. */
+bool recover_group(struct log *l, uint64_t id, struct slice meta);
+/* S13: is what the state store holds a round that the journal allows? */
+bool recover_state_agrees(const struct replay *r, const struct state_head *h);
 
 /* ---- what blocks say (apply.c) ---- */
 

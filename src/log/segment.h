@@ -160,8 +160,15 @@ must_check enum err segment_read_seq(struct segment_reader *r, uint64_t seq, str
 /* Every entry with an index of at least `from`, verified, in order, until `each` says false. Damage ends the walk: ERR_CORRUPT. */
 typedef bool segment_each_fn(void *arg, const struct entry_head *h, struct slice entry);
 must_check enum err segment_each(struct segment_reader *r, uint64_t from, segment_each_fn *each, void *arg);
+/* What segment_verify found. */
+struct segment_damage {
+	struct segment_range range; /* from 0: no entry is lost */
+	enum segment_file file;
+	uint64_t offset;  /* in that file: where it begins */
+	const char *what; /* borrowed */
+};
 /* Reads everything, tells every damaged range and goes on behind it: for log_check. Also the .idx, row by row, and both heads. */
-typedef void segment_damage_fn(void *arg, struct segment_range bad, const char *what /* borrowed */);
+typedef void segment_damage_fn(void *arg, const struct segment_damage *d);
 must_check enum err segment_verify(struct segment_reader *r, segment_damage_fn *each, void *arg);
 
 #endif

@@ -438,14 +438,22 @@ struct verify {
 	struct segment_scan scan;
 	uint32_t count;      /* entries met, damaged ones included where the .idx counts them */
 	uint32_t rows_lying; /* rows that differ from what the segment says */
+	uint32_t row_lying;  /* the first of them */
 	uint32_t row_crc;
 	struct entry_head last;
 	bool is_damaged;
 };
 
-static void verify_say(struct verify *v, uint64_t from, uint64_t to, const char *what)
+/* Entries [from, to] are lost; the damage begins at `offset` of the segment. */
+static void verify_say(struct verify *v, uint64_t from, uint64_t to, uint64_t offset, const char *what)
 {
-	v->each(v->arg, (struct segment_range) { from, to }, what);
+	v->is_damaged = true;
+	v->each(v->arg, &(struct segment_damage) { { from, to }, SEGMENT_FILE_SEG, offset, what });
+}
+
+static void verify_say_harmless(struct verify *v, enum segment_file file, uint64_t offset, const char *what)
+{
+	v->each(v->arg, &(struct segment_damage) { { 0, 0 }, file, offset, what });
 }
 
 /* Counts a row that does not say what the entry at this place is. */
@@ -461,7 +469,7 @@ static enum err verify_row(struct verify *v, const struct segment_row *want)
 	}
 	bool is_same = e == OK && row.index == want->index && row.seq_last == want->seq_last &&
 		       row.offset == want->offset && row.entry_bytes == want->entry_bytes && row.term == want->term;
-	v->rows_lying += is_same ? 0 : 1;
+	if (!is_same && v->rows_lying++ == 0) v->row_lying = v->count;
 	return OK;
 }
 
@@ -473,8 +481,7 @@ static enum err verify_skip(struct verify *v, const struct entry_head *h, bool h
 	enum row_verdict verdict = ROW_LIES;
 	enum err e;
 	if (head_is_good) {
-		v->is_damaged = true;
-		verify_say(v, h->index, h->index, "the body of an entry is damaged");
+		verify_say(v, h->index, h->index, s->at, "the body of an entry is damaged");
 		s->at += entry_bytes(h->body_bytes);
 		s->index_last = h->index;
 		v->last = *h;
@@ -486,19 +493,16 @@ static enum err verify_skip(struct verify *v, const struct entry_head *h, bool h
 		if (row.offset <= s->at || row.index <= s->index_last) continue;
 		if ((e = row_judge(v->r, &row, &verdict)) != OK) return e;
 		if (verdict != ROW_AGREES) continue;
-		if (row.index - 1 > s->index_last) {
-			v->is_damaged = true;
-			verify_say(v, s->index_last + 1, row.index - 1, "entries are damaged");
-		} else {
-			verify_say(v, 0, 0, "the zeros between two rounds are damaged (harmless)");
-		}
+		if (row.index - 1 > s->index_last)
+			verify_say(v, s->index_last + 1, row.index - 1, s->at, "entries are damaged");
+		else
+			verify_say_harmless(v, SEGMENT_FILE_SEG, s->at, "the zeros between two rounds are damaged");
 		s->at = row.offset;
 		s->index_last = row.index - 1;
 		v->count = k;
 		return OK;
 	}
-	v->is_damaged = true;
-	verify_say(v, s->index_last + 1, v->r->info.last_index, "entries are damaged up to the segment's end");
+	verify_say(v, s->index_last + 1, v->r->info.last_index, s->at, "entries are damaged up to the segment's end");
 	s->at = v->r->info.bytes;
 	return OK;
 }
@@ -511,7 +515,7 @@ static enum err verify_zeros(struct verify *v, uint64_t from, uint64_t to)
 	enum err e = segment_file_read(v->r->seg, from, p, to - from);
 	if (e != OK && e != ERR_CORRUPT) return e;
 	for (size_t i = 0; e == OK && i < to - from; i++) any |= p[i];
-	if (e != OK || any) verify_say(v, 0, 0, "the zeros between two rounds are damaged (harmless)");
+	if (e != OK || any) verify_say_harmless(v, SEGMENT_FILE_SEG, from, "the zeros between two rounds are damaged");
 	return OK;
 }
 
@@ -546,7 +550,8 @@ static void verify_sums(struct verify *v)
 	bool is_same = v->count == i->entry_count && v->last.index == i->last_index &&
 		       v->last.seq_last == i->seq_last && v->last.term == i->term_last;
 	if (!is_same)
-		verify_say(v, i->first_index, i->last_index, "what the meta says of the segment is not what it holds");
+		verify_say(
+			v, i->first_index, i->last_index, 0, "what the meta says of the segment is not what it holds");
 }
 
 static enum err verify_index_head(struct verify *v)
@@ -560,23 +565,23 @@ static enum err verify_index_head(struct verify *v)
 	bool is_good = e == OK && h.magic == SEGMENT_INDEX_MAGIC && h.group == v->r->place.group &&
 		       h.generation == v->r->place.generation && h.first_index == i->first_index &&
 		       h.store == v->r->place.store && h.row_count == i->entry_count && h.row_crc == v->row_crc;
-	if (!is_good) verify_say(v, 0, 0, "the head of the index file is damaged (harmless)");
+	if (!is_good) verify_say_harmless(v, SEGMENT_FILE_IDX, 0, "the head of the index file is damaged");
 	return e == ERR_CORRUPT || e == ERR_FORMAT ? OK : e;
 }
 
 enum err segment_verify(struct segment_reader *r, segment_damage_fn *each, void *arg)
 {
 	struct verify v = { .r = r, .each = each, .arg = arg };
-	if (r->head_is_bad) verify_say(&v, 0, 0, "the head of the segment is damaged (harmless)");
+	if (r->head_is_bad) verify_say_harmless(&v, SEGMENT_FILE_SEG, 0, "the head of the segment is damaged");
 	segment_scan_init(&v.scan, r->seg, &r->info, r->place.group, SEGMENT_CHUNK);
 	enum err e = verify_entries(&v);
 	segment_scan_deinit(&v.scan);
 	if (e != OK) return e;
 	verify_sums(&v);
-	bool is_missing = !r->idx;
-	if (v.rows_lying && !v.is_damaged)
-		verify_say(&v, 0, 0,
-			is_missing ? "the index file is missing (harmless)"
-				   : "rows of the index file are damaged (harmless)");
+	if (v.rows_lying && !v.is_damaged && r->idx)
+		verify_say_harmless(
+			&v, SEGMENT_FILE_IDX, segment_row_at(v.row_lying), "rows of the index file are damaged");
+	else if (v.rows_lying && !v.is_damaged)
+		verify_say_harmless(&v, SEGMENT_FILE_IDX, 0, "the index file is missing");
 	return verify_index_head(&v);
 }

@@ -42,11 +42,17 @@ struct state_walk {
 	uint32_t page_bytes;
 	int good_meta;          /* 0 or 1: the meta page that counts */
 	bool is_other_meta_bad; /* the other one must be made a copy of it, else LMDB refuses the file */
+	uint64_t bad_at;        /* where in the file what `why` says was found */
 	char why[96];
 };
 /* Walks the file by its own reading of LMDB's format, with every length checked: meta pages, trees, order of keys, overflow pages, list of
  * free pages, every value's crc, the sum. Reads with pread alone, so no damage can crash it. */
 void state_walk_file(int fd, struct state_walk *out);
+/* The same; appends the metas of all groups to `metas` (may be NULL): u64 group | u32 bytes | meta. */
+void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas);
+/* The same without a repair, for people (log_check). */
+must_check enum err state_lmdb_verify(
+	struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);
 /* The same in a child process, which afterwards lets LMDB itself walk the file; repairs a meta page if that is all that is wrong. */
 must_check enum err state_lmdb_check(struct io *io, const char *path, struct state_head *head);
 /* Walks what LMDB shows: values, crcs, sum. For the child. */

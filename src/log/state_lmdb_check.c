@@ -58,6 +58,8 @@ struct walk {
 	struct state_head head;
 	bool has_head;
 	struct buf key_last; /* owned: of the leaf entry before */
+	struct buf *metas;   /* borrowed, or NULL */
+	uint64_t at;         /* in the file: of the page that is looked at */
 	const char *why;
 };
 
@@ -189,6 +191,15 @@ static bool page_nodes_check(struct walk *w, const uint8_t *page, bool is_leaf, 
 
 /* ---- what the leaves hold ---- */
 
+static void meta_append(struct buf *metas, struct slice key, struct slice value)
+{
+	uint64_t group = 0;
+	for (int i = 0; i < 8; i++) group = group << 8 | key.p[i];
+	buf_append_le64(metas, group);
+	buf_append_le32(metas, (uint32_t)value.n);
+	buf_append_slice(metas, value);
+}
+
 static bool value_check(struct walk *w, struct slice key, struct slice stored)
 {
 	struct slice value;
@@ -197,6 +208,8 @@ static bool value_check(struct walk *w, struct slice key, struct slice stored)
 	w->values++;
 	if (!state_key_is_head(key)) {
 		w->sum += crc;
+		if (w->metas && key.p[8] == STATE_TAG_META && key.n == STATE_PREFIX_BYTES)
+			meta_append(w->metas, key, value);
 		return true;
 	}
 	if (value.n != STATE_HEAD_BYTES) return walk_fail(w, "the head has another length");
@@ -227,6 +240,7 @@ static bool big_check(struct walk *w, struct slice key, uint64_t first, uint32_t
 	uint8_t head[PAGE_HEAD_BYTES];
 	uint64_t size = w->meta.page_bytes, pages_min = (PAGE_HEAD_BYTES + (uint64_t)bytes + size - 1) / size;
 	if (first < META_COUNT || first > w->meta.last_page) return walk_fail(w, "a page number is out of range");
+	w->at = first * size;
 	if (!pread_all(w->fd, head, sizeof head, first * size)) return walk_fail(w, "a page cannot be read");
 	uint64_t pages = le32_get(head + 12);
 	if (le64_get(head) != first || le16_get(head + 10) != PAGE_OVERFLOW || pages < pages_min)
@@ -288,6 +302,7 @@ static bool page_walk(struct walk *w, uint64_t number, unsigned depth, struct sl
 {
 	if (depth > w->tree->depth || depth > DEPTH_MAX) return walk_fail(w, "a tree is deeper than it says");
 	if (!pages_take(w, number, 1)) return false;
+	w->at = number * w->meta.page_bytes;
 	uint8_t *page = mem_alloc(w->meta.page_bytes);
 	unsigned count = 0;
 	bool is_leaf = depth == w->tree->depth;
@@ -325,9 +340,10 @@ static bool tree_walk(struct walk *w, const struct tree *t, bool is_main)
 }
 
 /* Walks what one meta page leads to. */
-static bool meta_walk(int fd, const struct meta *m, struct state_walk *out)
+static bool meta_walk(int fd, const struct meta *m, struct state_walk *out, struct buf *metas)
 {
-	struct walk w = { .fd = fd, .meta = *m };
+	struct walk w = { .fd = fd, .meta = *m, .metas = metas };
+	size_t metas_before = metas ? metas->n : 0;
 	w.seen = mem_zalloc(m->last_page / 8 + 1);
 	bool is_good = tree_walk(&w, &m->free, false) && tree_walk(&w, &m->main, true);
 	if (is_good && !w.has_head) is_good = walk_fail(&w, "the head is missing");
@@ -335,29 +351,35 @@ static bool meta_walk(int fd, const struct meta *m, struct state_walk *out)
 	out->head = w.head;
 	out->values = w.values;
 	out->pages = m->last_page + 1;
-	if (w.why) (void)snprintf(out->why, sizeof out->why, "%s", w.why);
+	if (!is_good) {
+		(void)snprintf(out->why, sizeof out->why, "%s", w.why);
+		out->bad_at = w.at;
+		if (metas) metas->n = metas_before;
+	}
 	mem_free(w.seen);
 	buf_deinit(&w.key_last);
 	return is_good;
 }
 
-void state_walk_file(int fd, struct state_walk *out)
+void state_walk_file(int fd, struct state_walk *out) { state_walk_file_metas(fd, out, NULL); }
+
+void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas)
 {
-	struct meta metas[META_COUNT];
+	struct meta pages[META_COUNT];
 	struct stat st;
 	*out = (struct state_walk) { .result = ERR_CORRUPT, .why = "both meta pages are damaged, or the file is cut" };
 	uint32_t page_bytes = page_bytes_find(fd);
 	if (page_bytes == 0 || fstat(fd, &st) != 0) return;
-	for (unsigned i = 0; i < META_COUNT; i++) meta_read(fd, i, page_bytes, (uint64_t)st.st_size, &metas[i]);
+	for (unsigned i = 0; i < META_COUNT; i++) meta_read(fd, i, page_bytes, (uint64_t)st.st_size, &pages[i]);
 	/* As LMDB chooses: the newer one. */
-	int newer = metas[1].is_good && (!metas[0].is_good || metas[0].txn < metas[1].txn);
+	int newer = pages[1].is_good && (!pages[0].is_good || pages[0].txn < pages[1].txn);
 	for (int k = 0; k < META_COUNT; k++) {
 		int which = k ? !newer : newer;
-		if (!metas[which].is_good || !meta_walk(fd, &metas[which], out)) continue;
+		if (!pages[which].is_good || !meta_walk(fd, &pages[which], out, metas)) continue;
 		out->result = OK;
 		out->page_bytes = page_bytes;
 		out->good_meta = which;
-		out->is_other_meta_bad = k || !metas[!which].is_good;
+		out->is_other_meta_bad = k || !pages[!which].is_good;
 		return;
 	}
 }
@@ -431,4 +453,87 @@ enum err state_lmdb_check(struct io *io, const char *path, struct state_head *he
 	if (!has_ended_well) return ERR_CORRUPT;
 	if (walked.result == OK) *head = walked.head;
 	return walked.result;
+}
+
+/* ---- offline, for people: nothing is repaired ---- */
+
+static void lmdb_walk_run(const char *path, int to)
+{
+	static const int fatal[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL };
+	for (size_t i = 0; i < COUNT_OF(fatal); i++) (void)signal(fatal[i], SIG_DFL);
+	(void)setrlimit(RLIMIT_CORE, &(struct rlimit) { 0, 0 });
+	struct state_walk walked = { 0 };
+	walked.result = state_lmdb_walk(path, &walked.head);
+	ssize_t n = write(to, &walked, sizeof walked);
+	_exit(n == (ssize_t)sizeof walked ? 0 : 1);
+}
+
+/* Does LMDB see the same in the file, and live? */
+static enum err lmdb_agrees(const char *path, const struct state_head *head, bool *agrees)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0) return ERR_FILES;
+	pid_t pid = fork();
+	if (pid == 0) lmdb_walk_run(path, ends[1]);
+	(void)close(ends[1]);
+	struct state_walk walked;
+	*agrees = pid > 0 && child_wait(pid, ends[0], &walked) && walked.result == OK &&
+		  walked.head.round == head->round && walked.head.sum == head->sum;
+	(void)close(ends[0]);
+	return pid < 0 ? ERR_NO_MEMORY : OK;
+}
+
+static enum err metas_tell(struct slice metas, state_group_fn *each, void *arg)
+{
+	while (metas.n) {
+		uint32_t bytes = le32_get(metas.p + 8);
+		if (!each(arg, le64_get(metas.p), slice_first(slice_from(metas, 12), bytes))) return ERR_CORRUPT;
+		metas = slice_from(metas, 12 + (size_t)bytes);
+	}
+	return OK;
+}
+
+static void verdict_of(const struct state_walk *walked, struct state_verdict *out)
+{
+	out->head = walked->head;
+	out->values = walked->values;
+	out->bytes = walked->pages * walked->page_bytes;
+	out->is_unreadable = walked->result != OK;
+	out->is_damaged = out->is_unreadable || walked->is_other_meta_bad;
+	out->offset = walked->bad_at;
+	(void)snprintf(out->why, sizeof out->why, "%s", walked->why);
+	if (out->is_unreadable || walked->bad_at) return;
+	out->offset = walked->good_meta ? 0 : walked->page_bytes;
+	(void)snprintf(out->why, sizeof out->why, "%s", walked->is_other_meta_bad ? "a meta page is damaged" : "");
+}
+
+enum err state_lmdb_verify(struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out)
+{
+	struct io_file *f = NULL;
+	*out = (struct state_verdict) { 0 };
+	/* As start does it (S5): what is judged is what the device holds. */
+	enum err e = io_file_open(io, path, IO_OPEN_READ, &f);
+	if (e == OK) e = io_file_sync(f);
+	if (e == OK) e = io_file_drop_cache(f);
+	io_file_close(f);
+	if (e != OK) return e;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return ERR_FILES;
+	struct state_walk walked;
+	struct buf metas = { 0 };
+	bool agrees = true;
+	state_walk_file_metas(fd, &walked, &metas);
+	(void)close(fd);
+	verdict_of(&walked, out);
+	if (!out->is_damaged) e = lmdb_agrees(path, &out->head, &agrees);
+	if (!agrees) {
+		out->is_damaged = true;
+		(void)snprintf(out->why, sizeof out->why, "LMDB cannot walk the file");
+	}
+	if (e == OK && !out->is_unreadable && metas_tell(buf_slice(&metas), each, arg) != OK) {
+		out->is_damaged = true;
+		(void)snprintf(out->why, sizeof out->why, "what it holds of a group makes no sense");
+	}
+	buf_deinit(&metas);
+	return e;
 }

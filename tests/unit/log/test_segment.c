@@ -167,10 +167,9 @@ static void assert_all_readable(struct fixture *f)
 	buf_deinit(&got);
 }
 
-static void damage_count(void *arg, struct segment_range bad, const char *what)
+static void damage_count(void *arg, const struct segment_damage *d)
 {
-	(void)bad;
-	(void)what;
+	assert_non_null(d->what);
 	++*(unsigned *)arg;
 }
 

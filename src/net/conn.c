@@ -87,7 +87,10 @@ static bool conn_has_output(const struct conn *c) { return c->tls ? tls_has_outp
 static void conn_finish(struct conn *c)
 {
 	if (c->writing || conn_has_output(c)) return;
-	if (c->tls && !c->broken && tls_goodbye(c)) return;
+	if (c->tls && !c->broken && tls_goodbye(c)) {
+		conn_touch(c);
+		return;
+	}
 	conn_close(c);
 }
 
@@ -106,7 +109,7 @@ static void conn_on_close(void *owner)
 	struct conn *c = owner;
 	ASSERT(c->state == CONN_CLOSING);
 	conn_land(c);
-	if (c->tls) ledger_release(&c->ledger, TLS_CONN_BYTES);
+	if (c->tls) ledger_release(&c->ledger, tls_bytes(c->tls));
 	tls_free(c->tls);
 	c->tls = NULL;
 	ledger_deinit(&c->ledger);
@@ -225,9 +228,10 @@ static void conn_offer(struct conn *c, const uint8_t *p, size_t n)
 	}
 	ASSERT(used <= n);
 	if (c->tls && !was_secure) {
-		/* The owner has seen that the rest is TLS. */
-		tls_feed(c, p + used, n - used);
+		/* The owner has seen that the rest is TLS; what is kept from now on is plain. */
+		tls_pour(c, p + used, n - used);
 		conn_drop_input(c);
+		tls_pump(c);
 		return;
 	}
 	conn_keep(c, p + used, n - used);
@@ -283,19 +287,21 @@ static uint8_t *conn_on_alloc(void *owner, size_t *n)
 static void conn_on_read(void *owner, const uint8_t *p, size_t n)
 {
 	struct conn *c = owner;
-	if (c->tls)
-		tls_feed(c, p, n);
-	else
+	if (!c->tls) {
 		conn_take(c, p, n);
+		return;
+	}
+	tls_pour(c, p, n);
+	tls_pump(c);
 }
 
 void conn_secure(struct conn *c, struct tls_context *t)
 {
 	ASSERT(c->state == CONN_OPEN && !c->tls);
 	conn_flush(c);
-	ASSERT(!c->out_head || c->writing || c->broken);
+	ASSERT(!c->out_head || c->broken); /* else it would be written sealed */
 	c->tls = tls_new(t);
-	ledger_force(&c->ledger, TLS_CONN_BYTES);
+	ledger_force(&c->ledger, tls_bytes(c->tls));
 }
 
 /* ---- output ---- */

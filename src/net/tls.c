@@ -18,6 +18,7 @@ struct tls {
 	struct tls_context *context; /* shared (ref) */
 	SSL *ssl;                    /* owned, with both BIOs */
 	BIO *from_peer, *to_peer;
+	size_t kept_bytes; /* in from_peer, which nobody has read yet: charged to the conn */
 	bool is_done, has_failed, said_goodbye;
 	char error[160];
 };
@@ -45,6 +46,15 @@ static int no_password(char *to, int size, int for_writing, void *arg)
 
 static BIO *bio_of(struct slice pem) { return BIO_new_mem_buf(pem.p, (int)size_min(pem.n, INT32_MAX)); }
 
+/* Why the reading of certificates came to its end: no more of them, which is told as an error too, or one that cannot be read. */
+static bool pem_is_over(void)
+{
+	unsigned long e = ERR_peek_last_error();
+	if (ERR_GET_LIB(e) != ERR_LIB_PEM || ERR_GET_REASON(e) != PEM_R_NO_START_LINE) return false;
+	ERR_clear_error();
+	return true;
+}
+
 static bool context_use_chain(SSL_CTX *ctx, struct slice pem)
 {
 	BIO *in = bio_of(pem);
@@ -56,8 +66,7 @@ static bool context_use_chain(SSL_CTX *ctx, struct slice pem)
 		if (!ok) X509_free(cert);
 	}
 	BIO_free(in);
-	if (ok) ERR_clear_error(); /* the end of the file is told as an error */
-	return ok;
+	return ok && pem_is_over();
 }
 
 static bool context_use_key(SSL_CTX *ctx, struct slice pem)
@@ -84,8 +93,7 @@ static bool context_use_authorities(SSL_CTX *ctx, struct slice pem)
 		count++;
 	}
 	BIO_free(in);
-	if (ok && count > 0) ERR_clear_error();
-	return ok && count > 0;
+	return ok && count > 0 && pem_is_over();
 }
 
 static enum err context_fill(SSL_CTX *ctx, const struct tls_options *o, struct buf *why)
@@ -172,8 +180,21 @@ void tls_free(struct tls *t)
 	mem_free(t);
 }
 
+size_t tls_bytes(const struct tls *t) { return TLS_CONN_BYTES + t->kept_bytes; }
+
 const char *conn_tls_error(const struct conn *c) { return c->tls ? c->tls->error : ""; }
 bool conn_is_secure(const struct conn *c) { return c->tls && c->tls->is_done; }
+
+/* A BIO's buffer only grows, to what went through it at a time: an idle conn would keep that for ever. */
+static void bio_trim(BIO *b)
+{
+	BUF_MEM *old = NULL;
+	BIO_get_mem_ptr(b, &old);
+	if (BIO_ctrl_pending(b) > 0 || old->max <= TLS_BIO_BYTES_KEPT) return;
+	BUF_MEM *fresh = BUF_MEM_new();
+	ASSERT(fresh);
+	BIO_set_mem_buf(b, fresh, BIO_CLOSE); /* frees the old one */
+}
 
 /* The handshake or a record is not what it should be. What OpenSSL wants to tell the peer still goes out. */
 static void tls_fail(struct conn *c)
@@ -205,13 +226,10 @@ static bool tls_shake(struct conn *c)
 	return false;
 }
 
-void tls_pump(struct conn *c)
+static void tls_read(struct conn *c)
 {
 	struct tls *t = c->tls;
-	if (t->has_failed || c->state != CONN_OPEN || !tls_shake(c)) {
-		if (c->state == CONN_OPEN) conn_touch(c);
-		return;
-	}
+	if (t->has_failed || !tls_shake(c)) return;
 	while (c->state == CONN_OPEN && c->paused == 0) {
 		size_t room, n = 0;
 		uint8_t *to = conn_room(c, &room);
@@ -227,16 +245,26 @@ void tls_pump(struct conn *c)
 		}
 		conn_take(c, to, n);
 	}
-	if (c->state == CONN_OPEN) conn_touch(c); /* a record may have asked for an answer */
 }
 
-void tls_feed(struct conn *c, const uint8_t *p, size_t n)
+void tls_pump(struct conn *c)
+{
+	struct tls *t = c->tls;
+	if (c->state != CONN_OPEN) return;
+	tls_read(c);
+	bio_trim(t->from_peer);
+	ledger_release(&c->ledger, t->kept_bytes);
+	t->kept_bytes = BIO_ctrl_pending(t->from_peer);
+	ledger_force(&c->ledger, t->kept_bytes);
+	if (c->state == CONN_OPEN) conn_touch(c); /* the handshake or a record may have asked for an answer */
+}
+
+void tls_pour(struct conn *c, const uint8_t *p, size_t n)
 {
 	if (c->tls->has_failed) return;
 	size_t done = 0;
 	int ok = n ? BIO_write_ex(c->tls->from_peer, p, n, &done) : 1;
 	ASSERT(ok == 1 && done == n);
-	tls_pump(c);
 }
 
 /* ---- output ---- */
@@ -246,10 +274,9 @@ bool tls_has_output(const struct conn *c)
 	return BIO_ctrl_pending(c->tls->to_peer) > 0 || (c->tls->is_done && !c->tls->has_failed && c->out_head);
 }
 
-/* Takes all that OpenSSL has ready. */
-static struct chunk *tls_collect(struct conn *c)
+/* Takes all that OpenSSL has ready, behind what was taken before; returns where the next goes. */
+static struct chunk **tls_collect(struct conn *c, struct chunk **link)
 {
-	struct chunk *head = NULL, **link = &head;
 	size_t left;
 	while ((left = BIO_ctrl_pending(c->tls->to_peer)) > 0) {
 		struct chunk *k = chunk_new(c->net, left, true);
@@ -261,14 +288,15 @@ static struct chunk *tls_collect(struct conn *c)
 		*link = k;
 		link = &k->next;
 	}
-	return head;
+	return link;
 }
 
 struct chunk *tls_seal(struct conn *c)
 {
 	struct tls *t = c->tls;
+	struct chunk *head = NULL, **link = tls_collect(c, &head);
 	size_t sealed = 0;
-	while (t->is_done && c->out_head && sealed < TLS_SEAL_BYTES) {
+	for (unsigned i = 0; t->is_done && c->out_head && sealed < TLS_SEAL_BYTES && i < TLS_SEAL_CHUNKS; i++) {
 		struct chunk *k = conn_pop_chunk(c);
 		size_t done = 0;
 		ERR_clear_error();
@@ -277,8 +305,10 @@ struct chunk *tls_seal(struct conn *c)
 			t->has_failed = true;
 		sealed += k->count;
 		ledger_release(&c->ledger, chunk_free_all(c->net, k));
+		link = tls_collect(c, link); /* at once, so that the BIO never holds more than a chunk's worth */
 	}
-	return tls_collect(c);
+	bio_trim(t->to_peer);
+	return head;
 }
 
 bool tls_goodbye(struct conn *c)

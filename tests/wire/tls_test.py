@@ -116,6 +116,24 @@ class TlsTest(unittest.TestCase):
         self.assertEqual(connection.line(), "-ERR 'Unknown Protocol Operation'")
         self.assertEqual(connection.socket.recv(100), b"")  # close_notify: without it this would raise
 
+    def test_the_end_is_said_behind_what_the_peer_was_slow_to_take(self):
+        server = self.start(config() + 'lame_duck_duration: "30s"\nlame_duck_grace_period: "10ms"\n')
+        slow, fast = self.connect(), self.connect()
+        slow.send(b'CONNECT {"verbose":false}\r\nSUB foo 1\r\nPING\r\n')
+        self.assertEqual(slow.line(), "PONG")
+        count, message = 32, b"PUB foo 262144\r\n" + b"x" * 262144 + b"\r\n"
+        fast.send(message * count + b"PING\r\n")
+        while fast.line() != "PONG":
+            pass
+        fast.close()
+        server.signal(signal.SIGUSR2)
+        server.wait_line("Entering lame duck mode")
+        got = 0
+        while piece := slow.socket.recv(65536):  # close_notify ends it; a plain end would raise
+            got += len(piece)
+        self.assertGreaterEqual(got, count * 262144)
+        self.assertEqual(server.wait(), 0)
+
     def test_plain_words_are_no_handshake(self):
         server = self.start(config())
         connection = self.connect(Connection)
@@ -195,13 +213,27 @@ class TlsTest(unittest.TestCase):
         server.wait_line("Failed to reload server configuration: tls: .*nonexistent.pem: not found", seen)
         self.assertEqual(self.connect().subject(), "localhost again")
 
+    def file(self, name, text):
+        path = os.path.join(self.tmp.name, name)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
     def test_certificates_that_cannot_be_used(self):
+        with open(pem("server")) as server, open(pem("ca")) as ca:
+            chain = server.read() + ca.read()
         cases = {
             config("nonexistent"): "nonexistent.pem: not found",
             f"tls {{ cert_file: '{pem('server')}', key_file: '{pem('client-key')}' }}\n": "the private key cannot be used",
             f"tls {{ cert_file: '{pem('server-key')}', key_file: '{pem('server-key')}' }}\n":
                 "the certificate cannot be used",
             config(ca_file=f"'{pem('server-key')}'"): "the certificates of the authorities cannot be used",
+            f"tls {{ cert_file: '{self.file('empty', '')}', key_file: '{pem('server-key')}' }}\n":
+                "the certificate cannot be used",
+            f"tls {{ cert_file: '{self.file('half', chain[:-200])}', key_file: '{pem('server-key')}' }}\n":
+                "the certificate cannot be used",
+            config(ca_file=f"'{self.file('halves', chain[:-200])}'"):
+                "the certificates of the authorities cannot be used",
         }
         for text, wanted in cases.items():
             with self.subTest(wanted):

@@ -103,6 +103,17 @@ void api_time_print(struct buf *b, int64_t ns)
 
 /* ---- what handlers look up ---- */
 
+bool api_body(struct api_request *r, const struct js_want *wants, size_t count, json_t **root)
+{
+	*root = r->body.n ? js_json_load(buf_slice(&r->body), &r->error) : NULL;
+	bool good = r->body.n == 0 || (*root && js_json_take(*root, wants, count, &r->error));
+	if (good) return true;
+	json_decref(*root);
+	*root = NULL;
+	api_fail(r);
+	return false;
+}
+
 struct station *api_station(struct api_request *r)
 {
 	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));

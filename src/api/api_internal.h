@@ -4,6 +4,7 @@
 #define THEBES_API_INTERNAL_H
 
 #include "thebes/api.h"
+#include "thebes/js_json.h"
 #include "thebes/wire.h"
 
 struct api_account {
@@ -33,7 +34,7 @@ struct api_request {
 	struct stream_config config;
 	struct slice filter;
 	uint64_t seq, wait_until_ns;
-	bool did_create, no_header, in_catalogue; /* in_catalogue: its configuration is being written there */
+	bool did_create, no_header, no_erase, in_catalogue; /* in_catalogue: its configuration is being written there */
 };
 
 enum { LIST_LIMIT = 256, NAMES_LIMIT = 1024, SUBJECTS_LIMIT = 100000 };
@@ -54,6 +55,8 @@ void api_refuse_err(struct api_request *r, enum err e); /* what a room said; an 
 void api_drop(struct api_request *r);
 /* Runs `then` when everything in flight of the stream is applied. */
 void api_after_sync(struct api_request *r, struct station *s, void (*then)(struct stream_req *q));
+/* The body's object (the caller's to release; NULL when there is no body) with what is wanted of it; false: answered with 10025. */
+must_check bool api_body(struct api_request *r, const struct js_want *wants, size_t count, struct json_t **root);
 void api_wait(struct api_request *r); /* until api_ready(r) */
 
 bool api_stream_ready(struct api_request *r);

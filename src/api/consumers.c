@@ -121,15 +121,15 @@ static void list(struct api_request *r, bool names)
 	struct listing l = { .names = names, .limit = names ? NAMES_LIMIT : LIST_LIMIT };
 	struct station *s = api_station(r);
 	if (!s) return;
-	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
-	int64_t offset = json_integer_value(json_object_get(root, "offset"));
+	const struct js_want wants[] = { { "offset", JS_U64, &l.offset } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	json_decref(root);
-	l.offset = offset > 0 ? (uint64_t)offset : 0;
 	consumers_each(station_consumers(s), list_one, &l);
 	struct buf b = { 0 };
 	buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%llu,\"consumers\":[%.*s]",
-		(unsigned long long)l.total, (unsigned long long)l.offset, (unsigned long long)l.limit,
-		SLICE_FMT(buf_slice(&l.b)));
+		(unsigned long long)l.total, (unsigned long long)u64_min(l.offset, l.total),
+		(unsigned long long)l.limit, SLICE_FMT(buf_slice(&l.b)));
 	buf_deinit(&l.b);
 	api_answer(r, &b);
 }

@@ -71,15 +71,16 @@ static void get_synced(struct stream_req *sync)
 		api_refuse_err(r, sync->result);
 		return;
 	}
-	json_t *root = json_loadb((const char *)r->body.p, r->body.n, 0, NULL);
-	int64_t seq = json_integer_value(json_object_get(root, "seq"));
-	const char *last = json_string_value(json_object_get(root, "last_by_subj")),
-		   *next = json_string_value(json_object_get(root, "next_by_subj"));
-	r->no_header = json_is_true(json_object_get(root, "no_hdr"));
+	uint64_t seq = 0;
+	struct slice last = SLICE_NULL, next = SLICE_NULL;
+	const struct js_want wants[] = { { "seq", JS_U64, &seq }, { "last_by_subj", JS_TEXT, &last },
+		{ "next_by_subj", JS_TEXT, &next }, { "no_hdr", JS_BOOL, &r->no_header } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	struct newest n = { 0 };
-	bool bad = !json_is_object(root) || seq < 0 || (last && (next || seq)) || (!last && !next && seq == 0);
-	if (!bad && last) {
-		struct slice filter = slice_of_str(last);
+	bool bad = (last.n && (next.n || seq)) || (!last.n && !next.n && seq == 0);
+	if (!bad && last.n) {
+		struct slice filter = last;
 		if (!stream_knows_last(station_stream(s), filter)) {
 			r->stream_req = (struct stream_req) { .done = get_synced };
 			stream_find_last(station_stream(s), filter, &r->stream_req);
@@ -89,19 +90,20 @@ static void get_synced(struct stream_req *sync)
 		stream_subjects(station_stream(s), &filter, 1, take_newest, &n);
 		r->seq = n.seq;
 	} else {
-		r->seq = (uint64_t)seq;
+		r->seq = seq;
 	}
-	if (!bad && next) { /* kept in r->tail: the read borrows it */
+	if (!bad && next.n) { /* kept in r->tail: the read borrows it */
 		mem_free(r->tail);
-		r->tail = mem_strdup(next);
-		r->filter = slice_of_str(r->tail);
+		r->tail = mem_zalloc(next.n + 1);
+		memcpy(r->tail, next.p, next.n);
+		r->filter = slice_of(r->tail, next.n);
 	}
 	json_decref(root);
 	if (bad) {
 		api_refuse(r, JS_BAD_REQUEST, NULL);
 		return;
 	}
-	if (last && r->seq == 0) {
+	if (last.n && r->seq == 0) {
 		api_refuse(r, JS_NO_MESSAGE, NULL);
 		return;
 	}
@@ -167,7 +169,7 @@ static void delete_synced(struct stream_req *sync)
 	/* the original's memory store has no end: it says that the sequence is not there */
 	bool has_end = stream_config(station_stream(s))->storage == STREAM_FILE;
 	if (r->seq == 0 || (r->seq > st.last_seq && has_end)) {
-		api_refuse(r, JS_STREAM_MSG_DELETE, "stream store EOF");
+		api_refuse(r, JS_STREAM_MSG_DELETE, r->seq ? "stream store EOF" : "no message found");
 		return;
 	}
 	r->stream_req = (struct stream_req) { .done = msg_deleted };
@@ -180,13 +182,13 @@ void api_msg_delete(struct api_request *r)
 	struct station *s = api_station(r);
 	if (!s) return;
 	const struct stream_config *c = stream_config(station_stream(s));
-	json_t *root = json_loadb((const char *)r->body.p, r->body.n, 0, NULL);
-	json_t *seq = json_object_get(root, "seq");
-	bool bad = !json_is_object(root) || !json_is_integer(seq) || json_integer_value(seq) < 0;
-	r->seq = bad ? 0 : (uint64_t)json_integer_value(seq);
+	const struct js_want wants[] = { { "seq", JS_U64, &r->seq }, { "no_erase", JS_BOOL, &r->no_erase } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
+	bool empty = json_object_size(root) == 0;
 	json_decref(root);
-	if (bad) {
-		api_refuse(r, JS_INVALID_JSON, "seq is expected");
+	if (empty) {
+		api_refuse(r, JS_BAD_REQUEST, NULL);
 	} else if (c->sealed) {
 		api_refuse(r, JS_STREAM_SEALED, NULL);
 	} else if (c->deny_delete) {

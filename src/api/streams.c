@@ -126,12 +126,18 @@ static void meta_done(struct meta_req *q)
 /* What create and update check alike; false: answered. */
 static bool take_config(struct api_request *r)
 {
-	if (!stream_config_parse(&r->config, buf_slice(&r->body), &r->error)) {
-		api_fail(r);
+	struct slice name = SLICE_NULL;
+	const struct js_want wants[] = { { "name", JS_TEXT, &name } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return false;
+	bool other = root && !slice_eq_str(name, r->stream);
+	json_decref(root);
+	if (other) {
+		api_refuse(r, JS_STREAM_NAME_MISMATCH, NULL);
 		return false;
 	}
-	if (strcmp(r->config.name, r->stream) != 0) {
-		api_refuse(r, JS_STREAM_NAME_MISMATCH, NULL);
+	if (!stream_config_parse(&r->config, buf_slice(&r->body), &r->error)) {
+		api_fail(r);
 		return false;
 	}
 	if (r->config.num_replicas > 1) {
@@ -235,16 +241,15 @@ static void info_synced(struct stream_req *q)
 	struct info_wish wish = { 0 };
 	struct station *s = api_station(r);
 	if (!s) return;
-	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
-	wish.deleted_details = json_is_true(json_object_get(root, "deleted_details"));
-	wish.subjects_filter = slice_of_str(json_string_value(json_object_get(root, "subjects_filter")));
-	wish.offset = (uint64_t)json_integer_value(json_object_get(root, "offset"));
+	const struct js_want wants[] = { { "deleted_details", JS_BOOL, &wish.deleted_details },
+		{ "subjects_filter", JS_TEXT, &wish.subjects_filter }, { "offset", JS_U64, &wish.offset } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	struct buf b = { 0 };
 	buf_append_byte(&b, ',');
 	print_info(&b, s, r->api->stations->domain, &wish);
-	if (wish.matched)
-		buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)wish.matched,
-			(unsigned long long)wish.offset, SUBJECTS_LIMIT);
+	buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)wish.matched,
+		(unsigned long long)u64_min(wish.offset, wish.matched), wish.matched ? SUBJECTS_LIMIT : 0);
 	json_decref(root);
 	api_answer(r, &b);
 }
@@ -284,19 +289,13 @@ static void list_streams(struct api_request *r, bool names)
 	struct listing l = {
 		.names = names, .limit = names ? NAMES_LIMIT : LIST_LIMIT, .domain = r->api->stations->domain
 	};
-	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
-	if (r->body.n && !json_is_object(root)) {
-		json_decref(root);
-		api_refuse(r, JS_INVALID_JSON, "an object is expected");
-		return;
-	}
-	int64_t offset = json_integer_value(json_object_get(root, "offset"));
-	l.offset = offset > 0 ? (uint64_t)offset : 0;
-	l.subject = slice_of_str(json_string_value(json_object_get(root, "subject")));
+	const struct js_want wants[] = { { "offset", JS_U64, &l.offset }, { "subject", JS_TEXT, &l.subject } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	stations_each(r->api->stations, r->account->name, list_one, &l);
 	struct buf b = { 0 };
 	buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%llu,\"streams\":", (unsigned long long)l.total,
-		(unsigned long long)l.offset, (unsigned long long)l.limit);
+		(unsigned long long)u64_min(l.offset, l.total), (unsigned long long)l.limit);
 	if (l.shown) {
 		buf_append_slice(&b, buf_slice(&l.b));
 		buf_append_byte(&b, ']');
@@ -374,19 +373,17 @@ static void purge_synced(struct stream_req *q)
 	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
 	struct station *s = api_station(r);
 	if (!s) return;
-	json_t *root = r->body.n ? json_loadb((const char *)r->body.p, r->body.n, 0, NULL) : NULL;
-	int64_t seq = json_integer_value(json_object_get(root, "seq")),
-		keep = json_integer_value(json_object_get(root, "keep"));
-	struct slice filter = slice_of_str(json_string_value(json_object_get(root, "filter")));
-	bool bad_json = r->body.n && !json_is_object(root),
-	     bad = seq < 0 || keep < 0 || (seq && keep) || (filter.n && !subject_is_valid(filter));
-	if (bad_json) {
-		api_refuse(r, JS_INVALID_JSON, "an object is expected");
-	} else if (bad) {
+	uint64_t seq = 0, keep = 0;
+	struct slice filter = SLICE_NULL;
+	const struct js_want wants[] = { { "seq", JS_U64, &seq }, { "keep", JS_U64, &keep },
+		{ "filter", JS_TEXT, &filter } };
+	json_t *root;
+	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
+	if ((seq && keep) || (filter.n && !subject_is_valid(filter))) {
 		api_refuse(r, JS_BAD_REQUEST, NULL);
 	} else {
 		r->stream_req = (struct stream_req) { .done = purged };
-		stream_purge(station_stream(s), filter, (uint64_t)seq, (uint64_t)keep, &r->stream_req);
+		stream_purge(station_stream(s), filter, seq, keep, &r->stream_req);
 		station_mark_dirty(s);
 	}
 	json_decref(root);

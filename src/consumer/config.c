@@ -5,13 +5,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "thebes/js_json.h"
+
 static const char *const deliver_names[] = { "all", "last", "new", "by_start_sequence", "by_start_time",
 	"last_per_subject", NULL };
 static const char *const ack_names[] = { "none", "all", "explicit", NULL };
 static const char *const replay_names[] = { "instant", "original", NULL };
-
-/* A zero byte inside a string is refused: what follows it would be lost. */
-static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES;
 
 enum field_type { F_STRING, F_I64, F_U64, F_INT, F_BOOL, F_ENUM, F_TIME, F_BACKOFF, F_FILTER, F_FILTERS, F_METADATA };
 static const struct field {
@@ -205,35 +204,25 @@ static bool is_set(const json_t *v)
 static bool parse_config(struct consumer_config *c, json_t *root, struct js_error *e)
 {
 	for (size_t i = 0; i < COUNT_OF(refused_fields); i++)
-		if (is_set(json_object_get(root, refused_fields[i])))
+		if (is_set(js_json_get(root, refused_fields[i])))
 			return js_error_set(
 				e, JS_CONSUMER_CREATE, "%s is not supported by this server yet", refused_fields[i]);
 	for (size_t i = 0; i < COUNT_OF(push_fields); i++)
-		if (is_set(json_object_get(root, push_fields[i].key))) return js_error_set(e, push_fields[i].id, NULL);
+		if (is_set(js_json_get(root, push_fields[i].key))) return js_error_set(e, push_fields[i].id, NULL);
 	for (size_t i = 0; i < COUNT_OF(fields); i++) {
-		json_t *v = json_object_get(root, fields[i].key);
+		json_t *v = js_json_get(root, fields[i].key);
 		if (v && !parse_field(c, &fields[i], v, e)) return false;
 	}
 	return true;
 }
 
-static json_t *load_object(struct slice json, struct js_error *e)
-{
-	json_error_t where = { .text = "an object is expected" };
-	json_t *root = json_loadb((const char *)json.p, json.n, JSON_FLAGS, &where);
-	if (root && json_is_object(root)) return root;
-	json_decref(root);
-	(void)js_error_set(e, JS_INVALID_JSON, "%s", where.text);
-	return NULL;
-}
-
 bool consumer_wish_parse(struct consumer_wish *w, struct slice json, struct js_error *e)
 {
 	*w = (struct consumer_wish) { 0 };
-	json_t *root = load_object(json, e);
+	json_t *root = js_json_load(json, e);
 	if (!root) return false;
-	json_t *config = json_object_get(root, "config"), *action = json_object_get(root, "action"),
-	       *stream = json_object_get(root, "stream_name");
+	json_t *config = js_json_get(root, "config"), *action = js_json_get(root, "action"),
+	       *stream = js_json_get(root, "stream_name");
 	bool good = true;
 	if (json_is_string(action)) {
 		const char *a = json_string_value(action);
@@ -259,7 +248,7 @@ bool consumer_config_parse_stored(struct consumer_config *c, struct slice json)
 {
 	struct js_error e;
 	*c = (struct consumer_config) { 0 };
-	json_t *root = load_object(json, &e);
+	json_t *root = js_json_load(json, &e);
 	bool good = root && parse_config(c, root, &e);
 	json_decref(root);
 	if (!good) consumer_config_deinit(c);
@@ -349,6 +338,9 @@ bool consumer_config_check(struct consumer_config *c, const struct stream_config
 	if (c->max_ack_pending > 0 && c->ack_policy == ACK_NONE)
 		return js_error_set(e, JS_CONSUMER_ACK_PENDING_POLICY, NULL);
 	if (c->num_replicas < 0) return js_error_set(e, JS_REPLICAS_NEGATIVE, NULL);
+	if (c->max_batch < 0) return js_error_set(e, JS_CONSUMER_MAX_REQUEST_BATCH, NULL);
+	if (c->max_expires_ns && c->max_expires_ns < (int64_t)NS_PER_MS)
+		return js_error_set(e, JS_CONSUMER_MAX_REQUEST_EXPIRES, NULL);
 	if (c->num_replicas > s->num_replicas) return js_error_set(e, JS_CONSUMER_REPLICAS, NULL);
 	if (c->max_waiting == 0) c->max_waiting = 512;
 	if (c->ack_policy != ACK_NONE && c->ack_wait_ns == 0) c->ack_wait_ns = (int64_t)SECONDS(30);

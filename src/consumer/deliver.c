@@ -6,6 +6,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "thebes/js_json.h"
+
 enum { READ_MSGS = 256, READ_BYTES = 256 * 1024, RETRY_S = 5 };
 
 /* ---- statuses ---- */
@@ -479,7 +481,7 @@ struct pull {
 
 static bool parse_number(json_t *root, const char *key, int64_t *out)
 {
-	json_t *v = json_object_get(root, key);
+	json_t *v = js_json_get(root, key);
 	if (!v || json_is_null(v)) return true;
 	*out = json_integer_value(v);
 	return json_is_integer(v);
@@ -490,7 +492,7 @@ static bool parse_object(struct slice body, struct pull *p)
 	json_t *root = json_loadb((const char *)body.p, body.n, 0, NULL), *no_wait;
 	bool good = json_is_object(root);
 	if (good) {
-		no_wait = json_object_get(root, "no_wait");
+		no_wait = js_json_get(root, "no_wait");
 		good = parse_number(root, "batch", &p->batch) && parse_number(root, "expires", &p->expires_ns) &&
 		       parse_number(root, "max_bytes", &p->max_bytes) &&
 		       parse_number(root, "idle_heartbeat", &p->beat_ns) && (!no_wait || json_is_boolean(no_wait));

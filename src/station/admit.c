@@ -7,54 +7,39 @@ enum { HEADER_BYTES_MAX = 64 * 1024 };
 
 /* ---- headers that ask for something ---- */
 
-static bool take_u64(struct slice v, uint64_t *out, bool *has, struct js_error *e)
+/* What is no number is never the last sequence. */
+static void take_u64(struct slice v, uint64_t *out, bool *has)
 {
-	if (slice_to_u64(v, out) != OK) return js_error_set(e, JS_BAD_REQUEST, NULL);
-	return *has = true;
+	if (slice_to_u64(v, out) != OK) *out = UINT64_MAX;
+	*has = true;
 }
 
-static bool take_rollup(struct slice v, struct admission *a, struct js_error *e)
-{
-	if (slice_eq(v, SLICE("sub"))) {
-		a->publish.rollup = STREAM_ROLLUP_SUBJECT;
-	} else if (slice_eq(v, SLICE("all"))) {
-		a->publish.rollup = STREAM_ROLLUP_ALL;
-	} else {
-		return js_error_set(e, JS_ROLLUP, "rollup value invalid: \"%.*s\"", SLICE_FMT(slice_first(v, 40)));
-	}
-	return true;
-}
-
-static bool take_header(struct admission *a, struct slice key, struct slice value, struct js_error *e)
+static void take_header(struct admission *a, struct slice key, struct slice value)
 {
 	if (slice_eq(key, SLICE("Nats-Msg-Id")) || slice_eq(key, SLICE("msg-id"))) {
 		if (!a->msg_id.n) a->msg_id = value;
 	} else if (slice_eq(key, SLICE("Nats-Expected-Stream"))) {
 		a->expected_stream = value;
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Sequence"))) {
-		return take_u64(value, &a->expected_last_seq, &a->has_last_seq, e);
+		take_u64(value, &a->expected_last_seq, &a->has_last_seq);
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Subject-Sequence"))) {
-		return take_u64(value, &a->expected_last_subject_seq, &a->has_last_subject_seq, e);
+		take_u64(value, &a->expected_last_subject_seq, &a->has_last_subject_seq);
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Subject-Sequence-Subject"))) {
 		a->expected_last_subject = value;
 	} else if (slice_eq(key, SLICE("Nats-Expected-Last-Msg-Id"))) {
 		a->expected_last_msg_id = value;
 	} else if (slice_eq(key, SLICE("Nats-Rollup"))) {
-		return take_rollup(value, a, e);
+		a->rollup = value;
 	}
-	return true;
 }
 
-static bool take_headers(struct admission *a, struct slice block, struct js_error *e)
+static void take_headers(struct admission *a, struct slice block)
 {
 	struct slice key, value;
 	for (size_t at = 0; header_next(block, &at, &key, &value);) {
 		/* every header of interest begins so */
-		if ((slice_has_prefix(key, SLICE("Nats-")) || slice_eq(key, SLICE("msg-id"))) &&
-			!take_header(a, key, value, e))
-			return false;
+		if (slice_has_prefix(key, SLICE("Nats-")) || slice_eq(key, SLICE("msg-id"))) take_header(a, key, value);
 	}
-	return true;
 }
 
 /* ---- stages ---- */
@@ -140,8 +125,18 @@ static enum admit_verdict check_rollup(
 {
 	(void)m;
 	(void)dup;
-	bool wrong = a->publish.rollup != STREAM_ROLLUP_NONE && !stream_config(s->stream)->allow_rollup_hdrs;
-	return wrong ? reject(js_error_set(e, JS_ROLLUP, "rollup not permitted")) : ADMIT_PASS;
+	if (!a->rollup.p) return ADMIT_PASS;
+	if (!stream_config(s->stream)->allow_rollup_hdrs)
+		return reject(js_error_set(e, JS_ROLLUP, "rollup not permitted"));
+	if (slice_eq(a->rollup, SLICE("sub"))) {
+		a->publish.rollup = STREAM_ROLLUP_SUBJECT;
+	} else if (slice_eq(a->rollup, SLICE("all"))) {
+		a->publish.rollup = STREAM_ROLLUP_ALL;
+	} else {
+		return reject(js_error_set(
+			e, JS_ROLLUP, "rollup value invalid: \"%.*s\"", SLICE_FMT(slice_first(a->rollup, 40))));
+	}
+	return ADMIT_PASS;
 }
 
 static enum admit_verdict check_size(
@@ -187,7 +182,7 @@ enum admit_verdict station_admit(
 	struct station *s, const struct msg *m, struct admission *a, uint64_t *duplicate_of, struct js_error *e)
 {
 	*a = (struct admission) { 0 };
-	if (m->header.n && !take_headers(a, m->header, e)) return ADMIT_REJECT;
+	if (m->header.n) take_headers(a, m->header);
 	for (size_t i = 0; i < COUNT_OF(stages); i++) {
 		enum admit_verdict v = stages[i](s, m, a, duplicate_of, e);
 		if (v != ADMIT_PASS) return v;

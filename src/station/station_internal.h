@@ -38,7 +38,7 @@ struct station {
 
 /* admit.c: the checks in the order of spec §5.4 */
 struct admission { /* what the headers asked for */
-	struct slice msg_id, expected_stream, expected_last_msg_id, expected_last_subject;
+	struct slice msg_id, expected_stream, expected_last_msg_id, expected_last_subject, rollup;
 	uint64_t expected_last_seq, expected_last_subject_seq;
 	bool has_last_seq, has_last_subject_seq;
 	struct stream_publish publish;

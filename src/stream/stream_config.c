@@ -6,12 +6,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "thebes/js_json.h"
 #include "thebes/wire.h"
 
 enum { NAME_MAX_BYTES = 255, DESCRIPTION_MAX_BYTES = 4096, METADATA_MAX_BYTES = 128 * 1024, REPLICAS_MAX = 5 };
-
-/* A zero byte inside a string is refused: what follows it would be lost. */
-static const size_t JSON_FLAGS = JSON_REJECT_DUPLICATES;
 
 enum field_type { F_STRING, F_STRINGS, F_I64, F_INT, F_BOOL, F_ENUM, F_METADATA };
 enum field_when { ALWAYS, NOT_EMPTY };
@@ -178,7 +176,7 @@ static bool is_empty_value(const json_t *v)
 static bool refuse_unimplemented(const json_t *root, struct js_error *e)
 {
 	for (size_t i = 0; i < COUNT_OF(refused_fields); i++) {
-		const json_t *v = json_object_get(root, refused_fields[i]);
+		const json_t *v = js_json_get(root, refused_fields[i]);
 		if (v && !is_empty_value(v))
 			return js_error_set(
 				e, JS_STREAM_CONFIG, "%s is not supported by this server", refused_fields[i]);
@@ -294,16 +292,11 @@ static bool finish(struct stream_config *c, struct js_error *e)
 bool stream_config_parse(struct stream_config *c, struct slice json, struct js_error *e)
 {
 	*c = (struct stream_config) { 0 };
-	json_error_t where;
-	json_t *root = json_loadb((const char *)json.p, json.n, JSON_FLAGS, &where);
-	bool good = root && json_is_object(root);
-	if (!good) {
-		json_decref(root);
-		return js_error_set(e, JS_INVALID_JSON, "%s", root ? "an object is expected" : where.text);
-	}
-	good = refuse_unimplemented(root, e);
+	json_t *root = js_json_load(json, e);
+	if (!root) return false;
+	bool good = refuse_unimplemented(root, e);
 	for (size_t i = 0; good && i < COUNT_OF(fields); i++) {
-		json_t *v = json_object_get(root, fields[i].key);
+		json_t *v = js_json_get(root, fields[i].key);
 		if (v) good = parse_field(c, &fields[i], v, e);
 	}
 	json_decref(root);

@@ -221,9 +221,27 @@ void log_install_abort(struct log_install *i); /* frees; files go later */
 
 /* ---- offline ---- */
 
-/* Verifies every checksum of a store that nobody has open, reports each finding through `say` ("group 7 index 12..40 segment …: …").
- * OK = whole. ERR_CORRUPT = damage was reported. Blocking. */
-must_check enum err log_check(struct io *io, const char *dir, const struct state_ops *state,
-	void (*say)(void *arg, const char *line), void *arg);
+/* One finding of log_check. */
+struct log_finding {
+	bool is_damage; /* false: worth a line, but nothing is lost by it: the next start mends it, or nothing needs it */
+	uint64_t group; /* 0: the store itself, or all groups */
+	uint64_t from,
+		to; /* indexes of the entries that are lost or in doubt; 0: none are known. to UINT64_MAX: all that follow */
+	const char *file; /* below the store's directory; NULL: it is in no one file */
+	uint64_t offset;  /* in that file */
+	const char *what; /* all borrowed for the call */
+};
+typedef void log_finding_fn(void *arg, const struct log_finding *f);
+struct log_check_report {
+	uint64_t groups, segments, values; /* values: of the state store */
+	uint64_t bytes;                    /* read and compared with their checksums */
+	uint64_t damages, notes;           /* findings */
+};
+/* Verifies every checksum of a store that nobody has open, and changes nothing: both copies of the identity, the blocks of the journal that
+ * a start would need, the state store (in a child process, where LMDB may die of it), every segment with its index file, installs under
+ * way. OK: whole. ERR_CORRUPT: damage was told to `each`. Anything else: it cannot be checked, and `why` says so in one sentence: ERR_LOCKED (a
+ * server runs), ERR_INVALID (not a store), ERR_NOT_FOUND, ERR_FORMAT (S20), ERR_ACCESS, ERR_IO. Blocking; before the loop runs. */
+must_check enum err log_check(struct io *io, const char *dir, const struct state_ops *state, log_finding_fn *each,
+	void *arg, struct log_check_report *report, char *why, size_t why_bytes);
 
 #endif

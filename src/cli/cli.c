@@ -28,11 +28,15 @@ static const struct command {
 	const char *words, *arguments;
 	unsigned least;
 	command_fn *run;
+	bool connects;
 	const char *help;
 } commands[] = {
-#define COMMAND(words, arguments, least, function, help) { words, arguments, least, cli_##function, help },
+#define COMMAND(words, arguments, least, function, help) { words, arguments, least, cli_##function, true, help },
+#define COMMAND_OFFLINE(words, arguments, least, function, help)                                                       \
+	{ words, arguments, least, cli_##function, false, help },
 #include "commands.def"
 #undef COMMAND
+#undef COMMAND_OFFLINE
 };
 
 int cli_fail(const char *fmt, ...)
@@ -214,7 +218,7 @@ int cli_main(int argc, char **argv)
 		return 2;
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
-	int code = link_open(&l, &o) ? c->run(&l, &o) : cli_fail_link(&l);
+	int code = !c->connects || link_open(&l, &o) ? c->run(&l, &o) : cli_fail_link(&l);
 	link_close(&l);
 	return code;
 }

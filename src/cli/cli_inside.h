@@ -51,10 +51,12 @@ uint64_t clock_ns(void);
 
 /* ---- cli.c ---- */
 
-typedef int command_fn(struct link *l, const struct options *o);
+typedef int command_fn(struct link *l /* closed, for an offline command */, const struct options *o);
 #define COMMAND(words, arguments, least, function, help) command_fn cli_##function;
+#define COMMAND_OFFLINE COMMAND
 #include "commands.def"
 #undef COMMAND
+#undef COMMAND_OFFLINE
 /* Prints "thebes: …" to standard error; returns 1. */
 int cli_fail(const char *fmt, ...) printf_like(1, 2);
 int cli_fail_link(const struct link *l);

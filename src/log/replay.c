@@ -331,6 +331,7 @@ static bool replay_block(struct replay *r, const struct block_head *h)
 	else if (r->next_number && h->chain != r->chain && !r->log->key.is_unseeded)
 		replay_doubt_all(r, "blocks of the journal do not follow each other");
 	if (block_is_good(r, h, &body, &lists)) {
+		r->good_bytes += block_bytes(h);
 		apply_block(r, h, body);
 		chain_to(r, h, lists);
 		return true;
@@ -431,6 +432,7 @@ enum err replay_run(struct replay *r)
 	r->next_number = 0;
 	r->settled = (struct settled) { 0 };
 	r->has_base = false;
+	r->good_bytes = 0;
 	for (uint64_t use = r->oldest; use <= r->newest; use++) {
 		enum err e = replay_use(r, use);
 		if (e != OK) return e;

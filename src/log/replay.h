@@ -22,6 +22,7 @@ struct replay {
 	bool store_is_touched;    /* damage may have hidden a SETTLED */
 	bool all_are_doubted;
 	uint32_t damaged_blocks;
+	uint64_t good_bytes; /* of blocks that were replayed */
 
 	uint64_t next_number, chain; /* of the block that must come next; 0: not known */
 	uint64_t end_use, end_at;    /* where the journal goes on */

@@ -12,7 +12,7 @@ void doubt_look(struct group *g)
 	struct log_group_info info;
 	log_group_info(g->log, &info);
 	g->in_doubt = info.in_doubt;
-	g->refill_needed = info.in_doubt && info.damaged_from != 0;
+	g->refill_needed = g->has_hole || (info.in_doubt && info.damaged_from != 0);
 }
 
 void doubt_open(struct group *g)

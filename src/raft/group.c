@@ -12,8 +12,6 @@
 static const uint8_t at_key[] = { 0, 'a', 't' };
 const struct slice group_at_key = { at_key, sizeof at_key };
 
-enum { TAIL_READ_BYTES = 1 << 20 };
-
 /* ---- operations that end later ---- */
 
 void async_add(struct group *g, struct async *a, void (*destroy)(struct async *a))
@@ -80,7 +78,7 @@ static unsigned on_live_permille(void *owner, uint64_t first, uint64_t last)
 	return g->ops->live_permille(g->owner, first, last);
 }
 
-static bool is_sole_voter(const struct group *g)
+bool group_is_sole_voter(const struct group *g)
 {
 	struct members m;
 	if (members_decode(buf_slice(&g->conf), &m) != OK) return false;
@@ -94,7 +92,7 @@ static void on_doubted(void *owner)
 	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu is in doubt: %s", (unsigned long long)g->id,
 		log_group_doubt(g->log));
 	doubt_look(g);
-	if (is_sole_voter(g)) {
+	if (group_is_sole_voter(g)) {
 		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(g->log));
 		return;
 	}
@@ -166,206 +164,6 @@ void group_set_conf(struct group *g, struct slice conf, uint64_t index)
 	buf_deinit(&g->conf);
 	g->conf = copy;
 	g->conf_index = index;
-}
-
-/* ---- applying ---- */
-
-static bool is_poison(const struct group *g, uint64_t index)
-{
-	const struct raft_groups *r = g->set;
-	for (unsigned i = 0; i < r->options.poison_count; i++)
-		if (r->poison[i].group == g->id && r->poison[i].index == index) return true;
-	return false;
-}
-
-static void quarantine(struct group *g, uint64_t index, const char *why)
-{
-	g->stuck_at = index;
-	group_stop(g, GROUP_QUARANTINED, "entry %llu %s; this replica applies nothing more (S11)",
-		(unsigned long long)index, why);
-}
-
-/* One committed entry reaches the owner. False: the group is quarantined. */
-static bool apply_one(struct group *g, uint64_t index, uint64_t term, enum entry_kind kind, struct slice body)
-{
-	bool is_skipped = !g->live && is_off(g, FAULT_bug_s9_unapplied);
-	ASSERT(index == g->applied + 1);
-	if (kind == ENTRY_COMMAND && !is_skipped) {
-		if (is_poison(g, index)) return quarantine(g, index, "ended the process before, more than once"), false;
-		g->set->applying = (struct raft_index_of) { g->id, index };
-		bool known = g->ops->apply(g->owner, index, term, body);
-		g->set->applying = (struct raft_index_of) { 0, 0 };
-		if (!known) return quarantine(g, index, "is of a kind that this version does not know"), false;
-	}
-	if (kind == ENTRY_CHANGE) group_set_conf(g, body, index);
-	g->applied = index;
-	g->applied_term = term;
-	return true;
-}
-
-/* S9, G7: what is stored with the state is the configuration that is committed at its index, never a later one. */
-static void tell_applied(struct group *g, bool conf_changed)
-{
-	struct buf wrong = { 0 };
-	struct slice conf = conf_changed ? buf_slice(&g->conf) : SLICE_NULL;
-	if (g->live && is_off(g, FAULT_bug_g7_uncommitted_conf)) {
-		struct members m = { 0 };
-		for (unsigned i = 0; i < g->raft.configuration.n; i++)
-			m.at[m.count++] = (struct raft_member) { g->raft.configuration.servers[i].id,
-				g->raft.configuration.servers[i].role };
-		members_encode(&m, &wrong);
-		conf = buf_slice(&wrong);
-	}
-	log_applied(g->log, g->applied, g->applied_term, conf, g->conf_index);
-	buf_deinit(&wrong);
-}
-
-static void changes_applied(struct group *g)
-{
-	struct list *l;
-	while ((l = list_first(&g->changes))) {
-		struct pending_change *c = CONTAINER_OF(l, struct pending_change, link);
-		if (c->index > g->applied) break;
-		list_remove(l);
-		buf_deinit(&c->conf);
-		mem_free(c);
-	}
-}
-
-static void apply_committed(struct group *g)
-{
-	uint64_t before = g->applied, conf_before = g->conf_index;
-	while (g->live && g->applied < raft_last_applied(&g->raft)) {
-		uint64_t index = g->applied + 1;
-		const struct raft_entry *e = port_entry(g, index);
-		ASSERT(e != NULL); /* the library drops entries only in port_snapshots_complete, behind us */
-		if (!apply_one(g, index, e->term, (enum entry_kind)e->type, slice_of(e->buf.base, e->buf.len))) break;
-	}
-	if (g->applied == before || g->gone) return;
-	changes_applied(g);
-	tell_applied(g, g->conf_index != conf_before);
-}
-
-/* ---- loading what is behind the owner's state (S8, S9) ---- */
-
-/* What a sole voter has on its disk a majority has, up to a change of who votes. */
-static bool tail_is_committed(const struct entry_head *h, uint64_t commit, bool *alone)
-{
-	if (h->kind == ENTRY_CHANGE && h->index > commit) *alone = false;
-	return h->index <= commit || *alone;
-}
-
-/* Takes entries out of concatenated ones: the committed are applied, the rest waits in g->tail for libraft. */
-static enum err tail_take(struct group *g, struct slice entries, uint64_t commit, bool *alone)
-{
-	struct entry_head head;
-	struct slice body, before = entries;
-	enum err e;
-	while ((e = entry_next(&entries, &head, &body)) == OK) {
-		if (head.index != g->last + 1 || head.group != g->id) return ERR_CORRUPT;
-		g->last = head.index;
-		if (tail_is_committed(&head, commit, alone) && g->applied + 1 == head.index) {
-			if (!apply_one(g, head.index, head.term, (enum entry_kind)head.kind, body)) return OK;
-		} else {
-			buf_append(&g->tail, before.p, before.n - entries.n);
-		}
-		before = entries;
-	}
-	return e == ERR_EOF ? OK : e;
-}
-
-/* Reads [applied + 1, last] while opening. A hole ends it: what lies behind cannot be presented, it is forgotten (S7). */
-static enum err tail_read_now(struct group *g, const struct log_group_info *info)
-{
-	enum err e = OK;
-	bool alone = !g->in_doubt && is_sole_voter(g);
-	g->last = g->applied;
-	while (e == OK && g->last < info->last_index && g->state != GROUP_QUARANTINED) {
-		struct log_read_req r = { .from = g->last + 1, .to = info->last_index, .bytes_max = TAIL_READ_BYTES };
-		e = log_read_now(g->log, &r);
-		if (e == OK)
-			e = r.next > g->last + 1 ? tail_take(g, buf_slice(&r.entries), info->commit_index, &alone)
-						 : ERR_CORRUPT;
-		buf_deinit(&r.entries);
-	}
-	if (e == ERR_COMPACTED || e == ERR_CORRUPT) {
-		diag_line(g->set->diag, DIAG_WARN,
-			"raft group=%llu entries from %llu to %llu are missing, presents its log up to there",
-			(unsigned long long)g->id, (unsigned long long)g->last + 1,
-			(unsigned long long)info->contiguous_from);
-		doubt_look(g);
-		g->in_doubt = true;
-		log_truncate(g->log, g->last + 1);
-		return OK;
-	}
-	return e;
-}
-
-/* The same while running, for an instance that is loaded anew: nothing is applied, libraft will know soon what is committed. */
-struct tail_read {
-	struct async async;
-	struct log_read_req read;
-	uint64_t to;
-};
-
-static void tail_read_destroy(struct async *a)
-{
-	struct tail_read *t = CONTAINER_OF(a, struct tail_read, async);
-	buf_deinit(&t->read.entries);
-	mem_free(t);
-}
-
-static void tail_read_more(struct tail_read *t);
-
-static void tail_read_done(struct log_read_req *req)
-{
-	struct tail_read *t = CONTAINER_OF(req, struct tail_read, read);
-	struct group *g = t->async.g;
-	enum err e = req->result;
-	bool alone = false;
-	if (e == OK && g->reopening) e = tail_take(g, buf_slice(&req->entries), 0, &alone);
-	if (e == OK && g->reopening && g->last < t->to) {
-		tail_read_more(t);
-		return;
-	}
-	async_remove(&t->async);
-	tail_read_destroy(&t->async);
-	if (!g->reopening) return;
-	g->reopening = false;
-	if (e == OK)
-		instance_start(g);
-	else
-		group_stop(g, GROUP_BROKEN, "entries from %llu on cannot be read: %s", (unsigned long long)g->last + 1,
-			err_text(e));
-}
-
-static void tail_read_more(struct tail_read *t)
-{
-	buf_deinit(&t->read.entries);
-	t->read = (struct log_read_req) {
-		.done = tail_read_done, .from = t->async.g->last + 1, .to = t->to, .bytes_max = TAIL_READ_BYTES
-	};
-	log_read(t->async.g->log, &t->read);
-}
-
-static void reopen_step(struct group *g)
-{
-	/* What is on its way must be there first: the library takes all that it loads for stored. */
-	if (!g->reopening || g->loading || !list_is_empty(&g->writes)) return;
-	struct log_group_info info;
-	log_group_info(g->log, &info);
-	g->last = g->applied;
-	buf_deinit(&g->tail);
-	if (info.last_index <= g->applied) {
-		g->reopening = false;
-		instance_start(g);
-		return;
-	}
-	struct tail_read *t = NEW(struct tail_read);
-	t->to = info.last_index;
-	g->loading = true;
-	async_add(g, &t->async, tail_read_destroy);
-	tail_read_more(t);
 }
 
 /* ---- the instance ---- */
@@ -706,7 +504,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	g->log = lg;
 	g->term = info.term;
 	g->vote = info.vote;
-	g->applied = info.state_index;
+	g->applied = g->told = info.state_index;
 	g->applied_term = info.state_term;
 	g->committed = info.commit_index;
 	group_set_conf(g, info.conf, info.conf_index);
@@ -719,7 +517,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	if (g->applied > info.state_index) tell_applied(g, true);
 	*out = g;
 	if (g->state == GROUP_QUARANTINED) return OK;
-	if (!g->in_doubt || !is_sole_voter(g)) {
+	if (!g->in_doubt || !group_is_sole_voter(g)) {
 		instance_start(g);
 	} else if (info.doubt_votes_only) {
 		/* Whatever it voted, it voted for itself: nobody else counts. The instance starts when that is recorded. */
@@ -785,9 +583,3 @@ void group_close(struct group *g, bool gone, void (*closed)(void *owner))
 
 uint64_t group_id(const struct group *g) { return g->id; }
 struct log_group *group_log(const struct group *g) { return g->log; }
-
-void group_trim(struct group *g, uint64_t index)
-{
-	if (g->gone) return;
-	log_trim(g->log, g->pin ? u64_min(index, g->pin + 1) : index);
-}

@@ -2,10 +2,11 @@
 /* group — the inside of the room: one replica of one group, made of libraft's instance and everything around it.
  *
  *   groups.c   the set: timer, frames to groups, peers          port.c      libraft's io table: what it stores and sends
- *   group.c    open, make, close, reopen; roles; applying       guard.c     what comes in, before libraft sees it
- *   propose.c  proposals and barriers                           backfill.c  followers behind the memory: entries from the log
- *   member.c   changes of members, transfer                     refill.c    followers behind the log: state and segments, out
- *   doubt.c    S7                                               install.c   the same, in
+ *   group.c    open, make, close; the instance; roles           guard.c     what comes in, before libraft sees it
+ *   apply.c    what is committed to the owner; loading          backfill.c  followers behind the memory: entries from the log
+ *   propose.c  proposals and barriers                           refill.c    followers behind the log: state and segments, out
+ *   member.c   changes of members, transfer                     install.c   the same, in
+ *   doubt.c    S7                                               frame.c     what replicas say to each other, as bytes
  *
  * Calls go one way at a time: into the library only from outside of it (never from one of its callbacks), and to the owner only from
  * group_deliver, which the set's task runs when the event is over. So the owner may call anything, and the library never sees a
@@ -128,7 +129,7 @@ struct group {
 
 	/* applying */
 	uint64_t applied, applied_term; /* the owner's state */
-	uint64_t committed;             /* told to the log */
+	uint64_t committed, told;       /* committed and applied, as the log knows them */
 	struct buf conf;                /* committed configuration, as of conf_index */
 	uint64_t conf_index;
 	struct list changes; /* of struct pending_change */
@@ -164,6 +165,7 @@ struct group {
 
 	/* doubt (S7) */
 	bool in_doubt, ending_doubt, refill_needed;
+	bool has_hole; /* the log goes on behind a hole: the library was shown what is before it, and may add nothing */
 	uint64_t frozen_until_ms; /* takes no entries, so that a refill can reach it */
 	uint64_t doubt_quiet_until_ms;
 	uint64_t heard_term, heard_commit; /* the leader's commit index, as it said */
@@ -171,6 +173,7 @@ struct group {
 	/* being refilled, refilling */
 	struct install *install; /* owned, NULL: none */
 	uint64_t pin;            /* entries above it stay while a follower is refilled; 0: none */
+	uint64_t trim_index;     /* what the owner let go; the log may know of less */
 
 	void (*closed)(void *owner);
 	bool gone;
@@ -225,6 +228,16 @@ static inline uint64_t group_leader(const struct group *g)
 }
 const struct raft_server *group_server(const struct group *g, uint64_t id); /* NULL: not a member */
 unsigned group_voters(const struct group *g);
+bool group_is_sole_voter(const struct group *g); /* in the committed configuration */
+
+/* ---- apply.c ---- */
+
+/* Everything that is committed and not yet applied goes to the owner. */
+void apply_committed(struct group *g);
+void tell_applied(struct group *g, bool conf_changed); /* the log */
+/* Loads (applied, last] of the log: at opening, and for an instance that is loaded anew. A hole ends it: doubt. */
+must_check enum err tail_read_now(struct group *g, const struct log_group_info *info);
+void reopen_step(struct group *g);
 
 /* ---- port.c ---- */
 
@@ -265,6 +278,7 @@ void refill_tick(struct group *g, struct follower *f);
 void refill_stop(struct follower *f);
 /* Which entries must stay for followers that are being served. */
 void pin_update(struct group *g);
+void trim_step(struct group *g);
 void install_frame(struct group *g, const struct frame *f);
 void install_stop(struct group *g);
 void install_tick(struct group *g);

@@ -218,7 +218,7 @@ static void on_append(struct group *g, struct frame *f)
 		return;
 	/* Nothing is cut while the library waits for appends: it tells a written entry from its successor only by term. And what does not
 	 * fit the disk is not taken. Without entries the message is a heartbeat, and the leader comes again with them. */
-	bool is_frozen = g->frozen_until_ms && set_now_ms(g->set) < g->frozen_until_ms;
+	bool is_frozen = g->has_hole || (g->frozen_until_ms && set_now_ms(g->set) < g->frozen_until_ms);
 	append_cut(g, a, (conflict && g->appending) || is_frozen ? 0 : append_fits(g, a));
 	/* G10: the library takes min(commit, its own last) for committed; right is the last entry that was compared. */
 	if (!is_off(g, FAULT_bug_g10_commit_unclamped)) a->commit = u64_min(a->commit, a->prev_index + a->count);

@@ -186,7 +186,7 @@ static void restore_done(struct io_job *job)
 		install_end(i);
 		return;
 	}
-	g->applied = i->index;
+	g->applied = g->told = i->index;
 	g->applied_term = i->index_term;
 	g->last = i->index;
 	g->committed = u64_max(g->committed, i->index);
@@ -200,6 +200,7 @@ static void restore_done(struct io_job *job)
 		return;
 	}
 	group_log_attach(g);
+	g->has_hole = false;
 	doubt_look(g);
 	diag_count(g->set->diag, COUNTER_raft_installs);
 	/* Writes of the old generation may still be under way; instance_reopen waits for them and loads what is there then. */
@@ -231,10 +232,19 @@ static void committed(struct log_install_req *req)
 	io_job_submit(g->set->io, IO_LANE_SETTLE, &i->job);
 }
 
+/* Damaged: but what it acknowledged must be in there. Behind a hole nobody cuts off what was never committed, and nobody looks there. */
+static uint64_t needed_up_to(const struct group *g)
+{
+	struct log_group_info info;
+	if (!g->has_hole) return g->last;
+	log_group_info(g->log, &info);
+	return info.commit_index;
+}
+
 /* What is here already is not replaced: the entry at that index, of that term, and everything up to it. */
 static bool has_it(const struct group *g, uint64_t index, uint64_t term)
 {
-	if (g->refill_needed) return index < g->last; /* damaged: but what it acknowledged must be in there */
+	if (g->refill_needed) return index < needed_up_to(g);
 	return index <= g->applied || group_term_at(g, index) == term;
 }
 
@@ -281,7 +291,7 @@ static void on_begin(struct group *g, const struct frame *f)
 		/* A damaged replica waits where it is until the leader has settled as much. */
 		if (g->refill_needed)
 			g->frozen_until_ms = set_now_ms(g->set) + 4 * (uint64_t)g->set->options.election_ms;
-		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, g->last);
+		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, needed_up_to(g));
 		return;
 	}
 	if (i && i->state != INSTALL_TAKING) return;

@@ -330,7 +330,6 @@ static void entry_load(struct group *g, const struct entry_head *head, struct sl
 	g->library_bytes += body.n + ENTRY_MEMORY_BYTES;
 }
 
-/* S9: from the durable state and what follows it in the log. One allocation per entry: a common batch is freed in quadratic time. */
 /* Will the library find nobody but us to vote, after what is in the tail of its log? */
 static bool is_sole_voter(const struct group *g)
 {
@@ -344,6 +343,7 @@ static bool is_sole_voter(const struct group *g)
 	return self && self->role == RAFT_VOTER;
 }
 
+/* S9: from the durable state and what follows it in the log. One allocation per entry: a common batch is freed in quadratic time. */
 static int port_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
 	raft_index *start, struct raft_entry *entries[], size_t *count)
 {

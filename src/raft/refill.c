@@ -71,6 +71,19 @@ void pin_update(struct group *g)
 	}
 }
 
+/* The log hears of what is applied at the end of a batch only: a trim from inside of it waits until then. Pinned entries stay. */
+void trim_step(struct group *g)
+{
+	uint64_t index = u64_min(g->trim_index, g->told + 1);
+	if (index && !g->gone) log_trim(g->log, g->pin ? u64_min(index, g->pin + 1) : index);
+}
+
+void group_trim(struct group *g, uint64_t index)
+{
+	g->trim_index = u64_max(g->trim_index, index);
+	trim_step(g);
+}
+
 void refill_stop(struct follower *p)
 {
 	struct refill *f = p->refill;

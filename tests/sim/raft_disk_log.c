@@ -19,7 +19,9 @@ void raft_disk_new(struct raft_machine *m)
 	d->unit_bytes = units[sim_below(s, COUNT_OF(units))];
 	d->stall_max_ns = MILLIS(30);
 	d->capacity_bytes = 64 * MIB;
-	m->slot_bytes = (64 + 64 * sim_below(s, 2)) * KIB;
+	/* Not the same everywhere, but a leader's budget (a quarter of its slot) must be less than any follower's slot. */
+	if (m->index == 0) m->world->slot_bytes = (64 * KIB) << sim_below(s, 3);
+	m->slot_bytes = m->world->slot_bytes << sim_below(s, 2);
 	m->slot_count = 5 + (uint32_t)sim_below(s, 3);
 	raft_disk_ok(m);
 }

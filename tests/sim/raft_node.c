@@ -185,6 +185,7 @@ static void node_teardown(void *software)
 {
 	struct raft_node *n = software;
 	struct list *l;
+	for (unsigned c = 0; c < COUNTER_COUNT; c++) n->w->counter[c] += n->diag.counter[c];
 	raft_groups_deinit(&n->groups);
 	sim_links_teardown(&n->links);
 	if (n->log) log_free(n->log);

@@ -33,13 +33,15 @@ struct raft_world {
 	unsigned node_count, group_count, voter_count; /* of the first configuration */
 	struct raft_machine machine[CHAIN_NODES_MAX];
 	struct raft_options options;
-	const char *bug;  /* failpoint armed on every node; NULL: none */
-	uint64_t load_ns; /* between proposals of a leader */
+	uint64_t slot_bytes; /* of the smallest */
+	const char *bug;     /* failpoint armed on every node; NULL: none */
+	uint64_t load_ns;    /* between proposals of a leader */
 	size_t payload_max;
 	bool verbose;
 	unsigned victim; /* the machine whose disk may be damaged; CHAIN_NODES_MAX: not chosen yet */
 	uint64_t acked, proposed, unknown, refused, reads, changes_ok, changes_failed;
-	uint64_t poison; /* a command with this number is of unknown kind on node 1; 0: none */
+	uint64_t counter[COUNTER_COUNT]; /* of all processes that have ended */
+	uint64_t poison;                 /* a command with this number is of unknown kind on node 1; 0: none */
 };
 
 struct raft_node {

@@ -4,26 +4,21 @@
  * A seed: machines boot, groups are made, leaders propose; for a minute faults come and go; then all is healed, and every group must make
  * progress within 15 s and all its voters end with the same history. Oracle: raft_chain.h.
  *
- *   raft_sim [--seeds N] [--seed S] [--nodes 3|5] [--groups N] [--seconds N] [--trace] [--bug NAME] [--expect] [--quiet] */
+ *   raft_sim [--nodes 3|5] [--groups N] [--seconds N] and what sim_batch.h takes */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "sim/raft_disk.h"
+#include "sim/sim_batch.h"
 
-struct settings {
-	uint64_t seeds, seed;
-	unsigned nodes, groups, seconds;
-	bool trace, quiet, expect;
-	const char *bug;
+struct own {
+	struct batch batch;
+	unsigned nodes, groups, seconds; /* 0: drawn */
 };
 
 struct run {
 	struct raft_world w;
-	const struct settings *settings;
+	const struct own *own;
 	uint64_t faults; /* bit k: faults[k] happens */
 	uint64_t before[CHAIN_GROUPS_MAX];
 	bool chaos;
@@ -286,19 +281,20 @@ static void fault_step(void *arg)
 
 /* ---- a seed ---- */
 
-static void world_open(struct run *r, const struct settings *st, uint64_t seed)
+static void world_open(struct run *r, struct batch *b, uint64_t seed)
 {
 	struct raft_world *w = &r->w;
-	*r = (struct run) { .settings = st };
+	const struct own *st = CONTAINER_OF(b, struct own, batch);
+	*r = (struct run) { .own = st };
 	w->s = sim_new(seed);
 	oracle_init(&w->oracle, world_now, w->s);
 	w->node_count = st->nodes ? st->nodes : chance(w, 60) ? 3 : 5;
 	w->voter_count = w->node_count == 5 && chance(w, 50) ? 3 : w->node_count;
 	w->group_count = st->groups ? st->groups : (unsigned)between(w, 1, 3);
-	w->bug = st->bug;
+	w->bug = b->bug;
 	w->victim = CHAIN_NODES_MAX;
-	w->verbose = st->trace;
-	w->load_ns = chance(w, 10) ? MILLIS(2) : MILLIS(between(w, 10, 80));
+	w->verbose = b->is_traced;
+	w->load_ns = chance(w, 6) ? MILLIS(8) : MILLIS(between(w, 30, 160));
 	w->payload_max = chance(w, 20) ? 4000 : 200;
 	r->faults = chance(w, 40) ? UINT64_MAX
 				  : sim_below(w->s, UINT64_MAX); /* some of them only, so that others come more often */
@@ -425,127 +421,102 @@ static void describe(struct run *r)
 	}
 }
 
-static void counters_add(struct run *r, uint64_t sum[COUNTER_COUNT])
-{
-	for (unsigned i = 0; i < r->w.node_count; i++) {
-		struct raft_node *n = is_up(&r->w.machine[i]) ? raft_node_of(&r->w.machine[i]) : NULL;
-		for (unsigned c = 0; n && c < COUNTER_COUNT; c++) sum[c] += n->diag.counter[c];
-	}
-}
-
-static void world_close(struct run *r, struct sim_tally *tally)
+static void world_close(struct run *r)
 {
 	struct raft_world *w = &r->w;
-	if (tally) sim_tally_add(tally, w->s);
 	sim_free(w->s);
 	for (unsigned i = 0; i < w->node_count; i++) raft_disk_free(&w->machine[i]);
 	oracle_deinit(&w->oracle);
 }
 
-static bool seed_run(
-	const struct settings *st, uint64_t seed, struct sim_tally *tally, uint64_t sum[COUNTER_COUNT], uint64_t *acked)
+static void count_tell(void *arg, const char *name, uint64_t count) { sim_batch_count(arg, name, count); }
+
+static void counts_tell(struct run *r, struct batch *b)
 {
-	static struct run r; /* too large for the stack of a test */
-	world_open(&r, st, seed);
-	run_for(&r, SECONDS(3));
-	r.chaos = true;
-	sim_after(r.w.s, 0, fault_step, &r);
-	run_for(&r, SECONDS((uint64_t)st->seconds));
-	heal(&r);
-	run_for(&r, SECONDS(1));
-	memcpy(r.before, r.w.oracle.acked, sizeof r.before);
-	if (!is_violated(&r) && !sim_run_until(r.w.s, has_progressed, &r, SECONDS(15)))
-		oracle_violated(&r.w.oracle, "PROGRESS: no group may wait longer than 15 s after all is healed");
-	memcpy(r.before, r.w.oracle.acked, sizeof r.before);
-	r.w.load_ns = MILLIS(200);
-	if (!is_violated(&r) && !sim_run_until(r.w.s, has_converged, &r, SECONDS(30)))
-		oracle_violated(&r.w.oracle, "CONVERGENCE: a member lags 30 s after all is healed");
-	bool bad = is_violated(&r);
-	counters_add(&r, sum);
-	*acked += r.w.acked;
-	if (bad || !st->quiet)
+	struct raft_world *w = &r->w;
+	sim_counts(w->s, count_tell, b);
+	sim_batch_count(b, "proposal acked", w->acked);
+	sim_batch_count(b, "proposal of unknown outcome", w->unknown);
+	sim_batch_count(b, "proposal refused", w->refused);
+	sim_batch_count(b, "linearizable read", w->reads);
+	for (unsigned c = 0; c < COUNTER_COUNT; c++)
+		if (w->counter[c]) sim_batch_count(b, diag_counter_name((enum counter)c), w->counter[c]);
+}
+
+static void phases(struct run *r)
+{
+	struct raft_world *w = &r->w;
+	run_for(r, SECONDS(3));
+	r->chaos = true;
+	sim_after(w->s, 0, fault_step, r);
+	run_for(r, SECONDS((uint64_t)r->own->seconds));
+	heal(r);
+	run_for(r, SECONDS(1));
+	memcpy(r->before, w->oracle.acked, sizeof r->before);
+	if (!is_violated(r) && !sim_run_until(w->s, has_progressed, r, SECONDS(15)))
+		oracle_violated(&w->oracle, "PROGRESS: no group may wait longer than 15 s after all is healed");
+	memcpy(r->before, w->oracle.acked, sizeof r->before);
+	w->load_ns = MILLIS(200);
+	if (!is_violated(r) && !sim_run_until(w->s, has_converged, r, SECONDS(30)))
+		oracle_violated(&w->oracle, "CONVERGENCE: a member lags 30 s after all is healed");
+}
+
+static bool seed_run(struct batch *b, uint64_t seed)
+{
+	struct run *r = NEW(struct run);
+	struct raft_world *w = &r->w;
+	world_open(r, b, seed);
+	phases(r);
+	bool bad = is_violated(r);
+	if (bad || !b->is_quiet)
 		(void)printf("seed %" PRIu64 " nodes %u/%u groups %u: acked %llu of %llu, unknown %llu, reads %llu, "
 			     "changes %llu/%llu, events %llu | %s\n",
-			seed, r.w.voter_count, r.w.node_count, r.w.group_count, (unsigned long long)r.w.acked,
-			(unsigned long long)r.w.proposed, (unsigned long long)r.w.unknown,
-			(unsigned long long)r.w.reads, (unsigned long long)r.w.changes_ok,
-			(unsigned long long)r.w.changes_failed, (unsigned long long)sim_events(r.w.s),
-			bad ? r.w.oracle.violation : "ok");
-	if (bad && !st->expect) describe(&r);
-	world_close(&r, tally);
+			seed, w->voter_count, w->node_count, w->group_count, (unsigned long long)w->acked,
+			(unsigned long long)w->proposed, (unsigned long long)w->unknown, (unsigned long long)w->reads,
+			(unsigned long long)w->changes_ok, (unsigned long long)w->changes_failed,
+			(unsigned long long)sim_events(w->s), bad ? w->oracle.violation : "ok");
+	if (bad && !b->is_hushed) describe(r);
+	for (unsigned i = 0; i < w->node_count; i++)
+		sim_node_crash(w->machine[i].n, SIM_KILL); /* adds up their counters */
+	counts_tell(r, b);
+	world_close(r);
+	mem_free(r);
 	return bad;
 }
 
 /* ---- main ---- */
 
-static volatile uint64_t seed_now; /* for the line that a failed assertion prints */
+/* What a batch must have gone through, or its silence says nothing. */
+static const struct batch_floor floors[] = {
+	{ "proposal acked", 500 },
+};
 
-static void on_abort(int sig)
-{
-	char line[64];
-	int n = snprintf(line, sizeof line, "seed %llu died\n", (unsigned long long)seed_now);
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) _exit(3);
-	(void)signal(sig, SIG_DFL);
-	(void)raise(sig);
-}
+static const struct batch_bug bugs[] = {
+	{ "bug_g1_no_noop", 50, 0 },
+};
 
-static int usage(void)
+static bool own_option(struct batch *b, const char *name, uint64_t value)
 {
-	(void)fprintf(stderr, "raft_sim [--seeds N] [--seed S] [--nodes N] [--groups N] [--seconds N] [--trace] [--bug "
-			      "NAME] [--expect] [--quiet]\n");
-	return 2;
+	struct own *o = CONTAINER_OF(b, struct own, batch);
+	const struct {
+		const char *name;
+		unsigned *at;
+	} rows[] = { { "--nodes", &o->nodes }, { "--groups", &o->groups }, { "--seconds", &o->seconds } };
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (strcmp(name, rows[i].name) == 0) return *rows[i].at = (unsigned)value, true;
+	return false;
 }
 
 int main(int argc, char **argv)
 {
-	struct settings st = { .seeds = 20, .seed = 1, .seconds = 60 };
-	for (int i = 1; i < argc; i++) {
-		struct slice a = slice_of_str(argv[i]);
-		uint64_t v = 0;
-		bool number = i + 1 < argc && slice_to_u64(slice_of_str(argv[i + 1]), &v) == OK;
-		if (slice_eq_str(a, "--trace"))
-			st.trace = true;
-		else if (slice_eq_str(a, "--quiet"))
-			st.quiet = true;
-		else if (slice_eq_str(a, "--expect"))
-			st.expect = true;
-		else if (slice_eq_str(a, "--bug") && i + 1 < argc)
-			st.bug = argv[++i];
-		else if (slice_eq_str(a, "--seeds") && number)
-			st.seeds = v, i++;
-		else if (slice_eq_str(a, "--seed") && number)
-			st.seed = v, i++;
-		else if (slice_eq_str(a, "--nodes") && number)
-			st.nodes = (unsigned)v, i++;
-		else if (slice_eq_str(a, "--groups") && number)
-			st.groups = (unsigned)v, i++;
-		else if (slice_eq_str(a, "--seconds") && number)
-			st.seconds = (unsigned)v, i++;
-		else
-			return usage();
-	}
-	(void)signal(SIGABRT, on_abort);
-	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	struct sim_tally tally = { 0 };
-	uint64_t sum[COUNTER_COUNT] = { 0 }, bad = 0, acked = 0, done = 0;
-	struct timespec begin, end;
-	(void)clock_gettime(CLOCK_MONOTONIC, &begin);
-	for (uint64_t i = 0; i < st.seeds && !(st.expect && bad); i++, done++) {
-		seed_now = st.seed + i;
-		bad += seed_run(&st, st.seed + i, &tally, sum, &acked);
-	}
-	(void)clock_gettime(CLOCK_MONOTONIC, &end);
-	double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-	if (!st.expect) {
-		sim_tally_print(&tally, stdout);
-		for (unsigned c = 0; c < COUNTER_COUNT; c++)
-			if (sum[c])
-				(void)printf("%12llu %s (of the last processes)\n", (unsigned long long)sum[c],
-					diag_counter_name((enum counter)c));
-	}
-	sim_tally_deinit(&tally);
-	(void)printf("== %s%s seeds %llu, violations %llu, acked %llu, %.1f s\n", st.bug ? "bug " : "no bug",
-		st.bug ? st.bug : "", (unsigned long long)done, (unsigned long long)bad, (unsigned long long)acked,
-		seconds);
-	return st.expect ? bad == 0 : bad != 0;
+	struct own o = {
+		.batch = { .floors = floors,
+			.floor_count = COUNT_OF(floors),
+			.bugs = bugs,
+			.bug_count = COUNT_OF(bugs),
+			.run = seed_run,
+			.option = own_option },
+		.seconds = 60,
+	};
+	return sim_batch_main(&o.batch, argc, argv);
 }

@@ -41,14 +41,14 @@ static void page_cache_drop(struct sim_page *page)
 	page->cache = page->device;
 }
 
-/* The page's cache as memory of its own. */
-static uint8_t *page_cache_own(struct sim_page *page)
+/* The page's cache as memory of its own; `whole`: all of it is about to be written. */
+static uint8_t *page_cache_own(struct sim_page *page, bool whole)
 {
-	if (page->cache != page->device) {
-		if (!page->cache) page->cache = mem_zalloc(SIM_PAGE_BYTES);
-	} else {
-		page->cache = page->device ? mem_dup(page->device, SIM_PAGE_BYTES) : mem_zalloc(SIM_PAGE_BYTES);
-	}
+	if (page->cache && page->cache != page->device) return page->cache;
+	if (whole)
+		page->cache = mem_alloc(SIM_PAGE_BYTES);
+	else
+		page->cache = page->cache ? mem_dup(page->cache, SIM_PAGE_BYTES) : mem_zalloc(SIM_PAGE_BYTES);
 	return page->cache;
 }
 
@@ -124,7 +124,7 @@ static void page_change(struct sim_page *page, struct span span, const uint8_t *
 		/* Zeroes over zeroes: still a change, but no memory. */
 		return;
 	}
-	uint8_t *cache = page_cache_own(page);
+	uint8_t *cache = page_cache_own(page, span.to - span.from == SIM_PAGE_BYTES);
 	if (bytes)
 		memcpy(cache + span.from, bytes, span.to - span.from);
 	else

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sim_batch — see sim_batch.h. */
+#include "sim/sim_batch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static double real_s(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- counts, from child to parent: a line each ---- */
+
+void sim_batch_count(struct batch *b, const char *name, uint64_t count)
+{
+	(void)dprintf(b->to, "%llu %s\n", (unsigned long long)count, name);
+}
+
+static void tally_put(struct sim_tally *t, const char *name, uint64_t count)
+{
+	size_t at = 0;
+	while (at < t->count && strcmp(t->rows[at].name, name) < 0) at++;
+	if (at == t->count || strcmp(t->rows[at].name, name) != 0) {
+		t->rows = mem_realloc(t->rows, (t->count + 1) * sizeof *t->rows);
+		memmove(t->rows + at + 1, t->rows + at, (t->count - at) * sizeof *t->rows);
+		t->rows[at] = (struct sim_tally_row) { .name = mem_strdup(name) };
+		t->count++;
+	}
+	t->rows[at].count += count;
+}
+
+static void counts_read(int from, struct sim_tally *t)
+{
+	FILE *f = fdopen(from, "r");
+	char line[256];
+	ASSERT(f);
+	while (fgets(line, sizeof line, f)) {
+		char *name = NULL;
+		uint64_t count = strtoull(line, &name, 10);
+		line[strcspn(line, "\n")] = '\0';
+		if (*name == ' ') tally_put(t, name + 1, count);
+	}
+	(void)fclose(f);
+}
+
+/* ---- a seed ---- */
+
+static void child_run(struct batch *b, uint64_t seed, int to)
+{
+	b->to = to;
+	if (b->is_hushed && !(freopen("/dev/null", "w", stdout) && freopen("/dev/null", "w", stderr))) _exit(2);
+	bool bad = b->run(b, seed);
+	(void)fflush(stdout);
+	_exit(bad);
+}
+
+/* True when the seed was bad. */
+static bool seed_fork(struct batch *b, uint64_t seed, struct sim_tally *tally)
+{
+	int ends[2], status = 0;
+	(void)fflush(stdout);
+	if (pipe(ends) != 0) return true;
+	pid_t child = fork();
+	if (child < 0) return true;
+	if (child == 0) {
+		(void)close(ends[0]);
+		child_run(b, seed, ends[1]);
+	}
+	(void)close(ends[1]);
+	counts_read(ends[0], tally);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+	bool died = !WIFEXITED(status) || WEXITSTATUS(status) > 1;
+	if (died && !b->is_hushed) (void)printf("seed %" PRIu64 " | DIED\n", seed);
+	return died || WEXITSTATUS(status) != 0;
+}
+
+/* ---- many ---- */
+
+static uint64_t floors_missed(const struct batch *b, const struct sim_tally *t, uint64_t seeds)
+{
+	uint64_t missed = 0;
+	for (size_t i = 0; i < b->floor_count; i++) {
+		uint64_t have = sim_tally_of(t, b->floors[i].name);
+		if ((double)have >= b->floors[i].per_seed * (double)seeds) continue;
+		(void)printf("FLOOR: \"%s\" %llu times in %llu seeds\n", b->floors[i].name, (unsigned long long)have,
+			(unsigned long long)seeds);
+		missed++;
+	}
+	return missed;
+}
+
+enum { FLOORS_FROM_SEEDS = 50 }; /* fewer are too few for averages */
+
+static int seeds_run(struct batch *b)
+{
+	struct sim_tally tally = { 0 };
+	uint64_t bad = 0, done = 0, missed = 0;
+	double begin = real_s();
+	while (done < b->seeds && !(b->is_expected && bad)) {
+		if (b->budget_s && real_s() - begin >= (double)b->budget_s) break;
+		bad += seed_fork(b, b->seed + done++, &tally);
+	}
+	if (!b->is_expected) sim_tally_print(&tally, stdout);
+	if (!b->bug && done >= FLOORS_FROM_SEEDS) missed = floors_missed(b, &tally, done);
+	(void)printf("== %s%s seeds %llu from %llu, violations %llu, floors missed %llu, %.1f s\n",
+		b->bug ? "bug " : "no bug", b->bug ? b->bug : "", (unsigned long long)done, (unsigned long long)b->seed,
+		(unsigned long long)bad, (unsigned long long)missed, real_s() - begin);
+	sim_tally_deinit(&tally);
+	return b->is_expected ? bad == 0 : bad != 0 || missed != 0;
+}
+
+static int bugs_run(struct batch *b)
+{
+	unsigned missed = 0;
+	double begin = real_s();
+	b->is_hushed = true;
+	for (size_t i = 0; i < b->bug_count; i++) {
+		const struct batch_bug *k = &b->bugs[i];
+		struct sim_tally tally = { 0 };
+		double from = real_s();
+		uint64_t done = 0;
+		bool found = false;
+		b->bug = k->name;
+		b->slant = k->slant;
+		while (!found && done < k->seeds_max) found = seed_fork(b, b->seed + done++, &tally);
+		(void)printf("%s %-28s %3llu of %u seeds, %.1f s\n", found ? "found " : "MISSED", k->name,
+			(unsigned long long)done, k->seeds_max, real_s() - from);
+		missed += !found;
+		sim_tally_deinit(&tally);
+	}
+	(void)printf("== %zu planted bugs, %u missed, %.1f s\n", b->bug_count, missed, real_s() - begin);
+	return missed != 0;
+}
+
+/* ---- arguments ---- */
+
+static int usage(const char *name)
+{
+	(void)fprintf(stderr,
+		"usage: %s [--seeds N] [--seed S] [--trace] [--quiet] [--bug NAME] [--expect] [--bugs] [own options]\n",
+		name);
+	return 2;
+}
+
+static bool flag_take(struct batch *b, const char *arg)
+{
+	const struct {
+		const char *name;
+		bool *at;
+	} flags[] = {
+		{ "--trace", &b->is_traced },
+		{ "--quiet", &b->is_quiet },
+		{ "--expect", &b->is_expected },
+		{ "--bugs", &b->with_bugs },
+	};
+	for (size_t i = 0; i < COUNT_OF(flags); i++)
+		if (strcmp(arg, flags[i].name) == 0) return *flags[i].at = true;
+	return false;
+}
+
+static const struct batch_bug *bug_find(const struct batch *b, const char *name)
+{
+	for (size_t i = 0; i < b->bug_count; i++)
+		if (strcmp(b->bugs[i].name, name) == 0) return &b->bugs[i];
+	return NULL;
+}
+
+static bool value_take(struct batch *b, const char *arg, const char *value)
+{
+	uint64_t v = 0;
+	if (strcmp(arg, "--bug") == 0) {
+		const struct batch_bug *k = bug_find(b, value);
+		b->bug = value;
+		if (k) b->slant = k->slant;
+		return true;
+	}
+	if (slice_to_u64(slice_of_str(value), &v) != OK) return false;
+	if (strcmp(arg, "--seeds") == 0)
+		b->seeds = v;
+	else if (strcmp(arg, "--seed") == 0)
+		b->seed = v;
+	else
+		return b->option && b->option(b, arg, v);
+	return true;
+}
+
+int sim_batch_main(struct batch *b, int argc, char **argv)
+{
+	const char *budget = getenv("THEBES_SIM_SECONDS");
+	if (!b->seeds) b->seeds = 20;
+	if (!b->seed) b->seed = 1;
+	for (int i = 1; i < argc; i++) {
+		if (flag_take(b, argv[i])) continue;
+		if (i + 1 >= argc || !value_take(b, argv[i], argv[i + 1])) return usage(argv[0]);
+		i++;
+	}
+	if (budget && slice_to_u64(slice_of_str(budget), &b->budget_s) != OK) return usage(argv[0]);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	return b->with_bugs ? bugs_run(b) : seeds_run(b);
+}

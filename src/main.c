@@ -134,6 +134,7 @@ static int32_t utc_offset(void)
 
 static void process_lend(struct process *p, const char *program)
 {
+	openlog(program, LOG_PID, LOG_DAEMON); /* for host_syslog; connects with its first line */
 	p->host = (struct node_host) {
 		.pid = (int)getpid(),
 		.program = program,

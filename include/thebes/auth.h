@@ -152,8 +152,9 @@ void auth_login_cancel(struct auth_login *l);
 /* Leaves the account; zeroes. Harmless on a zeroed one. */
 void auth_session_close(struct auth_session *s);
 /* After a reload: moves the session to the new policy and returns true, or false when the user, his password or his account changed,
- * and the client is to be closed with WIRE_ERROR_AUTHORIZATION. Subscriptions that are no longer allowed are the caller's to drop. */
-bool auth_session_renew(struct auth *a, struct auth_session *s);
+ * and the client is to be closed with WIRE_ERROR_AUTHORIZATION. `c`: what he said of himself at login, asked only where it did not matter
+ * then (AUTH_BY_DEFAULT). Subscriptions that are no longer allowed are the caller's to drop. */
+bool auth_session_renew(struct auth *a, struct auth_session *s, const struct auth_credentials *c);
 /* Name for logs and monitoring, valid while the session is open: the user; empty where there is none. */
 struct slice auth_session_name(const struct auth_session *s);
 

@@ -40,6 +40,8 @@ struct client_options {
 	bool no_headers;    /* headers are not offered and not accepted */
 	bool tls_verify;    /* INFO says that a client's certificate is wanted */
 	bool allow_non_tls; /* beside TLS, plain clients may come */
+	bool trace_headers; /* the trace shows the headers of a message that has some, and not what follows them */
+	int64_t traced_bytes_max; /* of a message, that the trace shows */
 };
 
 struct client_stats {

@@ -132,9 +132,9 @@ struct conf {
 	/* logging */
 	bool debug, trace, trace_verbose, trace_headers, logtime, logtime_utc, syslog;
 	const char *log_file;
-	uint64_t log_size_limit_bytes; /* 0: never rotate */
-	int64_t log_max_num;           /* rotated files kept; 0: all */
-	int64_t max_traced_msg_len;    /* 0: no limit */
+	int64_t log_size_limit_bytes; /* 0 or negative: never rotate */
+	int64_t log_max_num;          /* rotated files kept; 0: all */
+	int64_t max_traced_msg_len;   /* 0: no limit */
 
 	/* files */
 	const char *pid_file, *ports_file_dir;

@@ -26,6 +26,8 @@ const char *wire_error_text(enum wire_error e);
 bool wire_error_closes(enum wire_error e);
 /* Appends `-ERR '<text>'\r\n` with the text's %q replaced by a and b, Go-quoted. Appends nothing where the text is empty. */
 void wire_error_append(struct buf *to, enum wire_error e, struct slice a, struct slice b);
+/* Appends s in double quotes, as Go's %q writes it. */
+void wire_quoted_append(struct buf *to, struct slice s);
 
 /* ---- parser ---- */
 

@@ -88,29 +88,39 @@ static bool user_is_same(const struct auth_user *a, const struct auth_user *b)
 	return a && b && a->account == b->account && slice_eq(a->password, b->password);
 }
 
-/* Whether the session would come to be again in the same way, and as whom. */
-static bool session_claims_again(const struct auth *a, const struct auth_session *s, const struct auth_user **user)
+/* Who came when nobody had to prove anything may have said who he is all the same. bcrypt is too slow to ask here: he must come again. */
+static bool claim_holds(const struct claim *claim)
 {
-	static const struct auth_credentials nobody;
+	if (claim->is_proven) return true;
+	if (claim->how == AUTH_BY_NAME && !claim->user) return false;
+	return !secret_is_bcrypt(claim->expected) && secret_equals(claim->given, claim->expected);
+}
+
+/* Whether the session would come to be again, and as whom. */
+static bool session_claims_again(
+	const struct auth *a, struct auth_session *s, const struct auth_credentials *c, const struct auth_user **user)
+{
 	const struct auth_policy *p = a->policy;
 	switch (s->how) {
 	case AUTH_BY_NOTHING: return false;
 	case AUTH_BY_TOKEN: *user = NULL; return slice_eq(p->token, s->policy->token);
 	case AUTH_BY_NAME: *user = policy_user(p, s->user->name); return user_is_same(s->user, *user);
 	case AUTH_BY_DEFAULT: {
-		struct claim claim = claim_of(p, &nobody);
+		struct claim claim = claim_of(p, c);
+		if (!claim_holds(&claim) || (claim.user ? claim.user->account : a->global) != s->account) return false;
 		*user = claim.user;
-		return claim.is_proven && (claim.user ? claim.user->account : a->global) == s->account;
+		s->how = claim.how;
+		return true;
 	}
 	}
 	UNREACHABLE();
 }
 
-bool auth_session_renew(struct auth *a, struct auth_session *s)
+bool auth_session_renew(struct auth *a, struct auth_session *s, const struct auth_credentials *c)
 {
 	const struct auth_user *user;
 	if (s->policy == a->policy) return true;
-	if (!session_claims_again(a, s, &user)) return false;
+	if (!session_claims_again(a, s, c, &user)) return false;
 	session_unset(s);
 	session_set(s, a->policy, user);
 	return true;
@@ -139,7 +149,8 @@ static enum auth_verdict check_verdict(struct auth_check *c)
 	if (!c->matches || (c->how == AUTH_BY_NAME && !c->user)) return AUTH_DENIED;
 	enum auth_verdict v = session_open(c->auth, c->policy, c->user, c->how, s);
 	/* The configuration may have changed while the worker was busy. */
-	if (v != AUTH_PASS || auth_session_renew(c->auth, s)) return v;
+	static const struct auth_credentials nobody;
+	if (v != AUTH_PASS || auth_session_renew(c->auth, s, &nobody)) return v;
 	auth_session_close(s);
 	return AUTH_DENIED;
 }

@@ -134,13 +134,18 @@ static void client_on_closed(struct conn *conn)
 
 /* ---- operations in ---- */
 
-/* Answers what could not be parsed, and says why in the log. */
-static void client_refuse(struct client *c, enum wire_error e)
+/* Answers what could not be parsed, and says why in the log, with the beginning of the line; CONNECT holds secrets. */
+static void client_refuse(struct client *c, enum wire_error e, struct slice in)
 {
+	enum { SHOWN_BYTES_MAX = 64 };
+	const uint8_t *lf = memchr(in.p, '\n', in.n);
+	struct slice shown = slice_first(in, size_min(lf ? (size_t)(lf - in.p) : in.n, SHOWN_BYTES_MAX));
+	if ((in.p[0] | 0x20) == 'c') shown = SLICE("CONNECT");
 	if (e == WIRE_ERROR_AUTHORIZATION)
 		client_line(c, DIAG_ERROR, "authentication error");
 	else
-		client_line(c, DIAG_ERROR, "%s", wire_error_text(e)[0] ? wire_error_text(e) : "Protocol Violation");
+		client_line(c, DIAG_ERROR, "%s: \"%.*s\"",
+			wire_error_text(e)[0] ? wire_error_text(e) : "Protocol Violation", SLICE_FMT(shown));
 	client_error(c, e, SLICE_NULL, SLICE_NULL);
 }
 
@@ -155,11 +160,10 @@ static bool client_begins_tls(struct client *c, uint8_t first)
 	return c->tls_due;
 }
 
-static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
+/* Runs the operations that are there; returns the bytes that they took. */
+static size_t client_run(struct client *c, const uint8_t *p, size_t n)
 {
-	struct client *c = CONTAINER_OF(conn, struct client, conn);
-	c->last_in_ns = c->room->now_ns = io_now_ns(c->room->io);
-	if (c->tls_open && client_begins_tls(c, p[0])) return 0;
+	struct conn *conn = &c->conn;
 	size_t used = 0;
 	struct wire_op op;
 	while (used < n && !(conn->paused & (CONN_PAUSE_HELD | CONN_PAUSE_STALL))) {
@@ -171,10 +175,22 @@ static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
 			continue;
 		case WIRE_BODY: conn_want(conn, op.used + op.total_bytes + 2); return used;
 		case WIRE_MORE: return used;
-		case WIRE_BAD: client_refuse(c, op.error); return n;
+		case WIRE_BAD: client_refuse(c, op.error, slice_of(p + used, n - used)); return n;
 		}
 		UNREACHABLE();
 	}
+	return used;
+}
+
+static size_t client_on_data(struct conn *conn, const uint8_t *p, size_t n)
+{
+	struct client *c = CONTAINER_OF(conn, struct client, conn);
+	c->last_in_ns = c->room->now_ns = io_now_ns(c->room->io);
+	if (c->tls_open && client_begins_tls(c, p[0])) return 0;
+	size_t used = client_run(c, p, n);
+	/* Answers wait too: who asks and asks and never reads is as slow as any consumer. */
+	if (c->state != CLIENT_CLOSED && conn_pending_bytes_max(conn) > c->room->options.max_pending_bytes)
+		(void)client_keeps_up(c, conn_pending_bytes(conn));
 	return used;
 }
 

@@ -85,7 +85,8 @@ static void client_renew(struct client *c)
 		if (c->state == CLIENT_CHECKING) client_error(c, WIRE_ERROR_AUTHORIZATION, SLICE_NULL, SLICE_NULL);
 		return;
 	}
-	if (!auth_session_renew(c->room->auth, &c->session)) {
+	struct auth_credentials who = client_credentials(c);
+	if (!auth_session_renew(c->room->auth, &c->session, &who)) {
 		client_error(c, WIRE_ERROR_AUTHORIZATION, SLICE_NULL, SLICE_NULL);
 		return;
 	}
@@ -97,6 +98,18 @@ static void clients_trim(struct clients *s)
 	while ((int64_t)s->open_count > s->options.max_connections && s->open_count > 0) {
 		struct client *newest = CONTAINER_OF(s->open.prev, struct client, link);
 		client_error(newest, WIRE_ERROR_CONNECTIONS, SLICE_NULL, SLICE_NULL);
+	}
+}
+
+/* The same for accounts whose limit is lower now. */
+static void clients_trim_accounts(struct clients *s)
+{
+	for (struct list *at = s->open.prev, *next; at != &s->open; at = next) {
+		struct client *c = CONTAINER_OF(at, struct client, link);
+		const struct account *a = c->session.account;
+		next = at->prev;
+		if (a && a->max_connections >= 0 && a->connection_count > (uint64_t)a->max_connections)
+			client_error(c, WIRE_ERROR_ACCOUNT_CONNECTIONS, SLICE_NULL, SLICE_NULL);
 	}
 }
 
@@ -113,6 +126,7 @@ void clients_reload(struct clients *s, const struct client_options *o, bool auth
 		if (tell && c->state == CLIENT_OPEN && c->connect.protocol >= 1 && c->pong_seen) client_send_info(c);
 	}
 	clients_trim(s);
+	if (auth_changed) clients_trim_accounts(s);
 	clients_forget(s, o->max_closed > 0 ? (uint64_t)o->max_closed : 0);
 }
 

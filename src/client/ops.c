@@ -40,13 +40,18 @@ static void client_login_decided(struct client *c, enum auth_verdict v)
 	UNREACHABLE();
 }
 
-static void client_login(struct client *c)
+struct auth_credentials client_credentials(const struct client *c)
 {
-	struct auth_credentials who = {
+	return (struct auth_credentials) {
 		.user = c->connect.user,
 		.pass = c->connect.pass,
 		.token = c->connect.auth_token,
 	};
+}
+
+static void client_login(struct client *c)
+{
+	struct auth_credentials who = client_credentials(c);
 	c->login.done = client_login_done;
 	client_login_decided(c, auth_login(c->room->auth, &c->login, &who, &c->session));
 }
@@ -76,8 +81,8 @@ static void client_op_connect(struct client *c, const struct wire_op *op)
 	}
 	if (c->room->options.no_headers) c->connect.headers = false;
 	if (c->state == CLIENT_OPEN) client_forget_identity(c);
-	if (c->connect.account.n) {
-		/* Accounts are not made on a client's word. */
+	if (c->connect.account.n || c->connect.new_account) {
+		/* Accounts are not made, or chosen, on a client's word. */
 		client_error(c, WIRE_ERROR_AUTHORIZATION, SLICE_NULL, SLICE_NULL);
 		return;
 	}
@@ -177,19 +182,20 @@ static void client_deny_sub(struct client *c, const struct wire_op *op)
 
 static void client_op_sub(struct client *c, const struct wire_op *op)
 {
-	bool filtered = false;
-	if (!subject_is_valid(op->subject)) {
-		client_error(c, WIRE_ERROR_SUBSCRIBE_SUBJECT, SLICE_NULL, SLICE_NULL);
-	} else if (client_is_system_queue(op->queue) ||
-		   !auth_can_subscribe(&c->session, op->subject, op->queue, &filtered)) {
+	bool filtered = false, is_valid = subject_is_valid(op->subject);
+	if (client_is_system_queue(op->queue) ||
+		(is_valid && !auth_can_subscribe(&c->session, op->subject, op->queue, &filtered))) {
 		client_deny_sub(c, op);
 	} else if (client_has_too_many_tokens(c, op->subject)) {
 		client_error(c, WIRE_ERROR_TOO_MANY_TOKENS, op->subject, SLICE_NULL);
 	} else if (client_is_full(c)) {
 		client_error(c, WIRE_ERROR_SUBSCRIPTIONS, SLICE_NULL, SLICE_NULL);
+	} else if (map_get(&c->subs, op->sid)) {
+		client_ok(c); /* a sid in use stays what it is, and nobody looks at the subject */
+	} else if (!is_valid) {
+		client_error(c, WIRE_ERROR_SUBSCRIBE_SUBJECT, SLICE_NULL, SLICE_NULL);
 	} else {
 		client_ok(c); /* before the first message that the subscription may bring at once */
-		if (map_get(&c->subs, op->sid)) return; /* a sid in use stays what it is */
 		enum err e = client_sub_add(c, op->sid, op->subject, op->queue, filtered);
 		ASSERT(e == OK);
 	}
@@ -218,6 +224,16 @@ static void client_op_pong(struct client *c, const struct wire_op *op)
 {
 	(void)op;
 	client_pong(c);
+}
+
+/* Nothing in it is for us, but it must be an INFO. */
+static void client_op_info(struct client *c, const struct wire_op *op)
+{
+	struct wire_info info;
+	if (wire_info_parse(&info, op->args) == OK)
+		wire_info_deinit(&info);
+	else
+		client_error(c, WIRE_ERROR_PROTOCOL, SLICE_NULL, SLICE_NULL);
 }
 
 static void client_op_ignored(struct client *c, const struct wire_op *op)

@@ -21,6 +21,8 @@ void client_line(struct client *c, enum diag_level level, const char *fmt, ...) 
 /* ---- ops.c ---- */
 
 void client_op_run(struct client *c, const struct wire_op *op);
+/* What the last CONNECT said; borrowed of it. */
+struct auth_credentials client_credentials(const struct client *c);
 
 /* ---- sub.c: subscriptions and delivery ---- */
 
@@ -31,6 +33,8 @@ map_key_fn client_sub_key;
 must_check enum err client_sub_add(
 	struct client *c, struct slice sid, struct slice subject, struct slice queue, bool filtered);
 void client_sub_drop(struct client *c, struct client_sub *cs);
+/* False, and the session is closed as a slow consumer, when more waits than may. */
+bool client_keeps_up(struct client *c, size_t pending);
 void client_subs_drop_all(struct client *c);
 /* Drops, with an -ERR each, what the session may no longer have. */
 void client_subs_recheck(struct client *c);

@@ -67,6 +67,12 @@ static bool client_has_room(struct client *c, size_t bytes)
 	uint64_t limit = c->room->options.max_pending_bytes;
 	size_t pending = conn_pending_bytes(&c->conn) + bytes;
 	if (pending > limit / 4 * 3) c->room->stall_wanted = true;
+	return client_keeps_up(c, pending);
+}
+
+bool client_keeps_up(struct client *c, size_t pending)
+{
+	uint64_t limit = c->room->options.max_pending_bytes;
 	if (pending <= limit) return true;
 	c->room->stats.slow_consumers++;
 	c->room->stats.slow_pending++;
@@ -124,7 +130,14 @@ static bool client_deliver(struct sink *k, struct sub *s, const struct msg *m)
 	return true;
 }
 
-const struct sink_ops client_sink_ops = { .deliver = client_deliver };
+/* A stream is behind with writing: its publishers are read slower instead of being refused. */
+static void client_slow(struct sink *k)
+{
+	struct client *c = CONTAINER_OF(k, struct client, sink);
+	conn_stall(&c->conn, MILLIS(2) + io_random_u64(c->room->io) % MILLIS(3));
+}
+
+const struct sink_ops client_sink_ops = { .deliver = client_deliver, .slow = client_slow };
 
 void client_tell_no_responders(struct client *c, struct slice reply)
 {

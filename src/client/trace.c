@@ -22,6 +22,23 @@ static void trace_connect(struct client *c, struct slice json)
 	wire_connect_deinit(&shown);
 }
 
+/* What was published, headers and all, up to what the options show of it. */
+static void trace_payload(struct client *c, const struct wire_op *op)
+{
+	const struct client_options *o = &c->room->options;
+	size_t shown = o->trace_headers && op->header_bytes ? op->header_bytes : op->total_bytes;
+	bool is_cut = o->traced_bytes_max > 0 && shown > (uint64_t)o->traced_bytes_max;
+	if (is_cut) shown = (size_t)o->traced_bytes_max;
+	struct buf text = { 0 };
+	wire_quoted_append(&text, slice_of(op->header.p, shown)); /* the payload stands right behind the header */
+	if (is_cut) {
+		text.n--;
+		buf_append_str(&text, "...\"");
+	}
+	client_line(c, DIAG_TRACE, "<<- MSG_PAYLOAD: [%.*s]", SLICE_FMT(buf_slice(&text)));
+	buf_deinit(&text);
+}
+
 void client_trace_in(struct client *c, const struct wire_op *op)
 {
 	if (op->verb == WIRE_CONNECT) {
@@ -38,6 +55,7 @@ void client_trace_in(struct client *c, const struct wire_op *op)
 	if (op->verb == WIRE_UNSUB && op->max) buf_printf(&line, " %llu", (unsigned long long)op->max);
 	client_line(c, DIAG_TRACE, "<<- [%.*s]", SLICE_FMT(buf_slice(&line)));
 	buf_deinit(&line);
+	if (op->verb == WIRE_PUB || op->verb == WIRE_HPUB) trace_payload(c, op);
 }
 
 void client_trace_out(struct client *c, const struct wire_msg *m)

@@ -25,8 +25,10 @@ struct log_sink {
 	bool reopen;    /* after writing */
 	enum err error; /* of the job's last run */
 	/* asked for while the job ran */
-	bool reopen_due;
+	bool reopen_due, limits_due;
 	char *path_due; /* owned, NULL: unchanged */
+	uint64_t size_limit_due_bytes;
+	int64_t keep_max_due;
 };
 
 /* ---- the file: on a worker, or before and after the loop ---- */
@@ -148,6 +150,11 @@ void log_sink_turn_end(struct log_sink *s)
 	s->path_due = NULL;
 	s->reopen = s->reopen_due;
 	s->reopen_due = false;
+	if (s->limits_due) {
+		s->size_limit_bytes = s->size_limit_due_bytes;
+		s->keep_max = s->keep_max_due;
+		s->limits_due = false;
+	}
 	s->now_wall_ns = io_wall_ns(s->io);
 	s->is_running = true;
 	io_job_submit(s->io, IO_LANE_DISK, &s->job);
@@ -213,6 +220,9 @@ void log_sink_reopen(struct log_sink *s, const struct log_sink_options *o)
 {
 	if (o) {
 		log_sink_set(s, o);
+		s->size_limit_due_bytes = o->size_limit_bytes;
+		s->keep_max_due = o->keep_max;
+		s->limits_due = true;
 		if (o->file) {
 			mem_free(s->path_due);
 			s->path_due = mem_strdup(o->file);

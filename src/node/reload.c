@@ -53,9 +53,15 @@ static void reload_run(struct io_job *j)
 
 /* ---- on the loop ---- */
 
+/* What is wrong may be several lines: each is one of the log, too. */
 static void reload_failed(struct node *n, const char *why)
 {
-	diag_line(&n->diag, DIAG_ERROR, "Failed to reload server configuration: %s", why);
+	do {
+		size_t bytes = strcspn(why, "\n");
+		diag_line(&n->diag, DIAG_ERROR, "Failed to reload server configuration: %.*s", (int)bytes, why);
+		why += bytes;
+		if (*why == '\n') why++;
+	} while (*why);
 }
 
 static void reload_say_refused(void *arg, const struct conf_change *change)
@@ -76,7 +82,8 @@ static void reload_say_taken(void *arg, const struct conf_change *change)
 static bool reload_log_changed(const struct conf *a, const struct conf *b)
 {
 	return !slice_eq(slice_of_str(a->log_file), slice_of_str(b->log_file)) || a->logtime != b->logtime ||
-	       a->logtime_utc != b->logtime_utc || a->syslog != b->syslog;
+	       a->logtime_utc != b->logtime_utc || a->syslog != b->syslog ||
+	       a->log_size_limit_bytes != b->log_size_limit_bytes || a->log_max_num != b->log_max_num;
 }
 
 /* Auth has said yes: nothing after this can fail. */

@@ -15,7 +15,7 @@ struct log_sink_options settings_log(const struct conf *c)
 		.syslog = c->syslog,
 		.has_time = c->logtime,
 		.is_utc = c->logtime_utc,
-		.size_limit_bytes = c->log_size_limit_bytes,
+		.size_limit_bytes = c->log_size_limit_bytes > 0 ? (uint64_t)c->log_size_limit_bytes : 0,
 		.keep_max = c->log_max_num,
 	};
 }
@@ -38,6 +38,8 @@ struct client_options settings_client(const struct conf *c)
 		.no_headers = c->no_header_support,
 		.tls_verify = c->tls.verify,
 		.allow_non_tls = c->allow_non_tls,
+		.trace_headers = c->trace_headers,
+		.traced_bytes_max = c->max_traced_msg_len,
 	};
 }
 

@@ -74,7 +74,7 @@ static void rune_append_quoted(struct buf *to, uint32_t r, struct slice bytes)
 	}
 }
 
-static void quoted_append(struct buf *to, struct slice s)
+void wire_quoted_append(struct buf *to, struct slice s)
 {
 	buf_append_byte(to, '"');
 	for (size_t at = 0; at < s.n;) {
@@ -101,7 +101,7 @@ void wire_error_append(struct buf *to, enum wire_error e, struct slice a, struct
 	for (const char *p = text; *p; p++) {
 		if (p[0] == '%' && p[1] == 'q') {
 			ASSERT(arg < COUNT_OF(args));
-			quoted_append(to, args[arg++]);
+			wire_quoted_append(to, args[arg++]);
 			p++;
 		} else {
 			buf_append_byte(to, (uint8_t)*p);

@@ -182,11 +182,36 @@ static bool members_set(const struct field_table *t, json_t *root, uint8_t *obje
 	return true;
 }
 
+static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/* The \uXXXX at p, where it is one half of a pair: 1 the first, 2 the second, 0 neither. */
+static unsigned surrogate_half(const uint8_t *p, size_t n)
+{
+	if (n < 6 || p[0] != '\\' || p[1] != 'u' || (p[2] | 0x20) != 'd') return 0;
+	if (!is_hex(p[3]) || !is_hex(p[4]) || !is_hex(p[5]) || p[3] < '8') return 0;
+	return p[3] <= '9' || (p[3] | 0x20) <= 'b' ? 1 : 2;
+}
+
+/* Half a pair means U+FFFD to Go's decoder; ours would refuse the whole. */
+static void surrogates_mend(uint8_t *p, size_t n)
+{
+	for (size_t at = 0; at + 1 < n; at++) {
+		if (p[at] != '\\') continue;
+		unsigned half = surrogate_half(p + at, n - at);
+		if (half == 1 && surrogate_half(p + at + 6, n - at - size_min(n - at, 6)) == 2)
+			at += 10;
+		else if (half)
+			memcpy(p + at + 2, "fffd", 4);
+		at++; /* the escaped letter may be a backslash */
+	}
+}
+
 bool fields_decode(const struct field_table *t, struct slice json, void *object, char **text, size_t *text_bytes)
 {
 	if (!depth_is_sane(json)) return false;
 	struct buf clean = { 0 };
 	utf8_append_clean(&clean, json);
+	surrogates_mend(clean.p, clean.n);
 	json_error_t why;
 	json_t *root = json_loadb(buf_str(&clean), clean.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
 	struct slice *texts = NULL;

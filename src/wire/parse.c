@@ -127,7 +127,7 @@ static const struct verb_row verbs[WIRE_VERB_COUNT] = {
 	[WIRE_PONG] = { "PONG", 4, false, false, NULL, NULL },
 	[WIRE_INFO] = { "INFO", 4, false, false, NULL, json_text },
 	[WIRE_OK] = { "+OK", 3, false, false, NULL, NULL },
-	[WIRE_ERR] = { "-ERR", 4, false, false, NULL, err_text_take },
+	[WIRE_ERR] = { "-ERR", 4, true, false, NULL, err_text_take },
 	[WIRE_MSG] = { "MSG", 3, true, true, msg_args, NULL },
 	[WIRE_HMSG] = { "HMSG", 4, true, true, msg_args, NULL },
 };

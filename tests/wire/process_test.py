@@ -246,6 +246,11 @@ class ProcessTest(unittest.TestCase):
         a = self.connect(server)
         self.assertEqual(a.info["max_payload"], 1000)
 
+    def test_reload_says_each_error_in_a_line(self):
+        server = self.start("max_payload: 1000\n")
+        self.reload(server, "max_payload: yes\nmax_pending: no\n", "Failed to reload server configuration: .*max_payload")
+        server.wait_line(r"Failed to reload server configuration: \S+:2:1: max_pending: expected a size [^\\]*$")
+
     def test_reload_of_a_broken_file(self):
         server = self.start("max_payload: 1000\n")
         self.reload(server, "max_payload: {\n", "Failed to reload server configuration: .*server.conf:")
@@ -280,6 +285,54 @@ class ProcessTest(unittest.TestCase):
         self.assertLessEqual(len(backups), 3)
         for name in backups:
             self.assertRegex(name, r"^log\.\d{4}(\.\d\d){5}\.\d{9}$")
+
+    def test_log_limits_are_reloaded(self):
+        path = os.path.join(self.tmp.name, "log")
+        server = self.start(f"log_file: '{path}'\nlog_size_limit: -1\n", wait=False)
+        ports = wait_for_file(server.dir, ".ports")
+        with open(os.path.join(server.dir, ports)) as f:
+            server.port = int(json.load(f)["nats"][0].rsplit(":", 1)[1])
+        server.configure(f"log_file: '{path}'\nlog_size_limit: 200\nlog_max_num: 2\ndebug: true\n")
+        server.signal(signal.SIGHUP)
+        backup = wait_for_file(self.tmp.name, tuple("0123456789"))  # "log.<time>": what was said of the reload is too long
+        self.assertTrue(backup.startswith("log."))
+        for _ in range(30):
+            self.connect(server, 'CONNECT {"verbose":false}').close()
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(len([name for name in os.listdir(self.tmp.name) if name.startswith("log.")]), 2)
+
+    @unittest.skipIf(os.path.lexists("/dev/log") or not os.access("/dev", os.W_OK), "/dev/log is somebody else's")
+    def test_syslog(self):
+        log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        log.bind("/dev/log")
+        try:
+            log.settimeout(SECONDS)
+            server = self.start("syslog: true\n", wait=False)
+            lines = []
+            while not lines or "Server is ready" not in lines[-1]:
+                lines.append(log.recv(65536).decode())
+            self.assertRegex(lines[-1], rf"^<29>.*nats-server\[{server.process.pid}\]: Server is ready")  # daemon, notice
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(server.log(), "")
+        finally:
+            log.close()
+            os.unlink("/dev/log")
+
+    def test_trace(self):
+        server = self.start("trace: true\nmax_traced_msg_len: 30\ntrace_headers: true\n")
+        a = self.connect(server, 'CONNECT {"verbose":false,"headers":true,"user":"me","pass":"hidden","auth_token":"buried"}')
+        a.send(b'SUB foo q 1\r\nPUB foo r 4\r\n"\r\n\x01\r\nHPUB foo 18 23\r\nNATS/1.0\r\nA: b\r\n\r\nhello\r\n'
+               b"PUB foo 31\r\n" + b"x" * 31 + b"\r\nPUB foo\r\n")
+        while a.line() != "EOF":
+            pass
+        self.assertEqual(server.stop(), 0)
+        log = server.log()
+        for line in ('<<- [SUB foo q 1]', '<<- [PUB foo r 4]', r'<<- MSG_PAYLOAD: ["\"\r\n\x01"]', '->> [MSG foo 1 r 4]',
+                     '<<- [HPUB foo 18 23]', r'<<- MSG_PAYLOAD: ["NATS/1.0\r\nA: b\r\n\r\n"]', '->> [HMSG foo 1 18 23]',
+                     '<<- MSG_PAYLOAD: ["' + "x" * 30 + '..."]', 'Protocol Violation: "PUB foo'):
+            self.assertIn(line, log)
+        for secret in ("hidden", "buried"):
+            self.assertNotIn(secret, log)
 
     # ---- limits ----
 

@@ -231,7 +231,15 @@ static void reloading(void **state)
 		{ &by_user, &by_moved, "u", "p", "", false, false },
 		{ &by_user, &by_other, "u", "p", "", false, false },
 		{ &by_user, &nobody, "u", "p", "", false, false },
-		{ &nobody, &by_user, "u", "p", "", false, false },
+		{ &nobody, &by_user, "", "", "", false, false },
+		{ &nobody, &by_user, "u", "q", "", false, false },
+		{ &nobody, &by_user, "v", "p", "", false, false },
+		{ &nobody, &by_user, "u", "p", "", true, false },
+		{ &nobody, &by_same, "u", "p", "", true, true },
+		{ &nobody, &by_moved, "u", "p", "", false, false },
+		{ &nobody, &token, "", "", "t", true, false },
+		{ &nobody, &token, "", "", "u", false, false },
+		{ &nobody, &guest, "u", "q", "", false, false },
 		{ &nobody, &nobody, "", "", "", true, false },
 		{ &nobody, &guest, "", "", "", true, false },
 		{ &guest, &nobody, "", "", "", true, false },
@@ -246,11 +254,13 @@ static void reloading(void **state)
 		struct visitor x = { 0 };
 		world_open(&w, cases[i].from);
 		assert_int_equal(visitor_login(&x, &w.auth, cases[i].user, cases[i].pass, cases[i].token), AUTH_PASS);
-		assert_true(auth_session_renew(&w.auth, &x.session));
+		const struct auth_credentials who = { slice_of_str(cases[i].user), slice_of_str(cases[i].pass),
+			slice_of_str(cases[i].token) };
+		assert_true(auth_session_renew(&w.auth, &x.session, &who));
 		configure(&w.auth, cases[i].to);
 		/* Until it is asked again it goes on under the old one. */
 		assert_true(auth_can_publish(&x.session, SLICE("y"), 0));
-		assert_int_equal(auth_session_renew(&w.auth, &x.session), cases[i].stays);
+		assert_int_equal(auth_session_renew(&w.auth, &x.session, &who), cases[i].stays);
 		assert_int_equal(auth_can_publish(&x.session, SLICE("y"), 0), !cases[i].restricted);
 		auth_session_close(&x.session);
 		auth_deinit(&w.auth);
@@ -289,7 +299,7 @@ static bool count_deliver(struct sink *k, struct sub *s, const struct msg *m)
 static void isolation(void **state)
 {
 	(void)state;
-	static const struct sink_ops ops = { count_deliver };
+	static const struct sink_ops ops = { .deliver = count_deliver };
 	struct world w;
 	world_open(&w, &conf_ab);
 	struct sink sink = { &ops };

@@ -232,6 +232,49 @@ static void a_changed_password_ends_the_session(void **state)
 	hear_the_end(b, 0);
 }
 
+/* Nobody was asked, but some had said who they are. */
+static void users_that_appear_let_those_stay_who_said_so(void **state)
+{
+	struct bed *b = *state;
+	join_quietly(b, 0);
+	struct client *c = join_as(b, 1, "CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"one\"}");
+	join_as(b, 2, "CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"two\"}");
+	users_set(b, "one");
+	for (int peer = 0; peer < 3; peer += 2) {
+		hear(b, peer, "-ERR 'Authorization Violation'\r\n");
+		hear_the_end(b, peer);
+	}
+	say(b, 1, "PING\r\n");
+	hear(b, 1, "PONG\r\n");
+	assert_true(slice_eq(auth_session_name(&c->session), SLICE("a")));
+	users_set(b, "two"); /* from then on like anybody who proved it */
+	hear(b, 1, "-ERR 'Authorization Violation'\r\n");
+}
+
+static void a_lower_limit_of_an_account_sends_the_newest_away(void **state)
+{
+	struct bed *b = *state;
+	for (int peer = 0; peer < 3; peer++)
+		join_as(b, peer, "CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"p\"}");
+	struct auth_user_conf users[] = { { .user = SLICE("a"), .password = SLICE("p") } };
+	struct auth_account_conf accounts[] = {
+		{ .name = AUTH_ACCOUNT_GLOBAL, .max_connections = 1, .max_subscriptions = -1, .max_payload = -1 }
+	};
+	struct auth_conf conf = { .users = users, .user_count = 1, .accounts = accounts, .account_count = 1 };
+	struct buf why = { 0 };
+	assert_int_equal(auth_configure(&b->auth, &conf, &why), OK);
+	clients_reload(&b->clients, &b->options, true);
+	net_turn_end(&b->net);
+	for (int peer = 1; peer < 3; peer++) {
+		hear(b, peer, "-ERR 'maximum account active connections exceeded'\r\n");
+		hear_the_end(b, peer);
+		assert_int_equal(last_reason(b), CLOSE_MAX_ACCOUNT_CONNECTIONS);
+	}
+	say(b, 0, "PING\r\n");
+	hear(b, 0, "PONG\r\n");
+	buf_deinit(&why);
+}
+
 static void a_new_connect_leaves_nothing_behind(void **state)
 {
 	struct bed *b = *state;
@@ -382,6 +425,23 @@ static void a_publisher_may_be_its_own_slow_consumer(void **state)
 	assert_int_equal(last_reason(b), CLOSE_SLOW_PENDING);
 }
 
+static void who_asks_and_never_reads_is_too_slow(void **state)
+{
+	struct bed *b = *state;
+	b->options.max_pending_bytes = 128 * 1024;
+	options_set(b);
+	join_quietly(b, 0);
+	sim_client_read(b->peer[0], false);
+	struct buf pings = { 0 };
+	for (int i = 0; i < 100000; i++) buf_append_str(&pings, "PING\r\n");
+	sim_client_send(b->peer[0], buf_slice(&pings));
+	sim_run_for(b->sim, SECONDS(5));
+	assert_int_equal(b->clients.count, 0);
+	assert_int_equal(last_reason(b), CLOSE_SLOW_PENDING);
+	assert_int_equal(b->clients.stats.slow_pending, 1);
+	buf_deinit(&pings);
+}
+
 static void who_takes_nothing_is_closed_after_the_write_deadline(void **state)
 {
 	struct bed *b = *state;
@@ -494,6 +554,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(silence_is_not_a_login, setup, teardown),
 		cmocka_unit_test_setup_teardown(bcrypt_takes_a_worker_and_keeps_the_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_changed_password_ends_the_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(users_that_appear_let_those_stay_who_said_so, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_lower_limit_of_an_account_sends_the_newest_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_connect_leaves_nothing_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_ping_comes_soon, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_silent_is_asked_and_who_speaks_is_not, setup, teardown),
@@ -502,6 +564,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_producer_does_not_rest_when_told_not_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_consumer_that_is_too_slow_is_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_publisher_may_be_its_own_slow_consumer, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_asks_and_never_reads_is_too_slow, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_takes_nothing_is_closed_after_the_write_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_message_of_a_limited_subscription_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(ended_sessions_are_remembered_up_to_a_number, setup, teardown),

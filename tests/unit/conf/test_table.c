@@ -111,6 +111,7 @@ static void values_are_stored_by_their_rows(void **state)
 		{ "logtime_utc: true", "logtime_utc = true" },
 		{ "logfile: /tmp/x.log", "log_file = /tmp/x.log" },
 		{ "log_size_limit: 1mb", "log_size_limit = 1048576" },
+		{ "log_size_limit: -1", "log_size_limit = -1" },
 		{ "logfile_max_num: 3", "log_max_num = 3" },
 		{ "max_traced_msg_len: 10", "max_traced_msg_len = 10" },
 		{ "pidfile: p", "pid_file = p" },

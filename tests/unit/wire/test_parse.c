@@ -142,7 +142,8 @@ static void from_client(void **state)
 		{ "UNSUB 1 abc\r\nUNSUB 1 -1\r\nUNSUB 1 9999999999\r\n", "UNSUB sid=1;UNSUB sid=1;UNSUB sid=1;" },
 		{ "CONNECT {\"a\":1}\r\n", "CONNECT a={\"a\":1};" },
 		{ "CONNECT{}\r\nCONNECT \t{} \r\nCONNECT\r\n", "CONNECT a={};CONNECT a={};CONNECT a=;" },
-		{ "-ERR 'bad thing'\r\n-ERR\r\n", "-ERR a=bad thing;-ERR a=;" },
+		{ "-ERR 'bad thing'\r\n-ERR \r\n", "-ERR a=bad thing;-ERR a=;" },
+		{ "-ERR\r\n", "!UNKNOWN_OP" },
 		{ "INFO {}\r\n", "INFO a={};" },
 		/* not all there yet */
 		{ "PI", "..." },

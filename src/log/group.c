@@ -130,7 +130,7 @@ void log_group_gone(struct log_group *g, struct log_req *req)
 	settle_forget_group(l, g);
 	settle_bury(l, g->id, 0, journal_last_number(l));
 	journal_forget_group(l, g);
-	l->floating_bytes -= g->floating_bytes;
+	group_sink_all(g);
 	l->refs_bytes -= g->refs_bytes;
 	group_remove(l, g);
 	group_free(g);
@@ -152,27 +152,41 @@ void log_group_detach(struct log_group *g)
 
 /* ---- writing ---- */
 
-/* Bytes of entries above the applied index: they cannot settle, and have to be moved when their slot must go (S12). */
-static void group_float(struct log_group *g, uint64_t bytes)
+static uint64_t ref_frame_bytes(const struct log_ref *r) { return FRAME_HEAD_BYTES + ref_bytes(r); }
+
+void group_float(struct log_group *g, const struct log_ref *r)
 {
+	if (!r->use) return;
+	uint64_t bytes = ref_frame_bytes(r);
 	g->floating_bytes += bytes;
 	g->log->floating_bytes += bytes;
+	journal_slot(g->log, r->use)->floating_bytes += bytes;
 }
 
-static void group_sink(struct log_group *g, uint64_t bytes)
+void group_sink(struct log_group *g, const struct log_ref *r)
 {
-	ASSERT(g->floating_bytes >= bytes && g->log->floating_bytes >= bytes);
+	if (!r->use) return;
+	uint64_t bytes = ref_frame_bytes(r);
+	struct slot *slot = journal_slot(g->log, r->use);
+	ASSERT(g->floating_bytes >= bytes && g->log->floating_bytes >= bytes && slot->floating_bytes >= bytes);
 	g->floating_bytes -= bytes;
 	g->log->floating_bytes -= bytes;
+	slot->floating_bytes -= bytes;
 }
 
 static void group_drop_stranded(struct log_group *g)
 {
-	for (uint32_t i = 0; i < g->stranded.count; i++) {
-		const struct log_ref *r = refs_at(&g->stranded, g->stranded.first + i);
-		if (r->use) group_sink(g, ref_bytes(r));
-	}
+	for (uint32_t i = 0; i < g->stranded.count; i++) group_sink(g, refs_at(&g->stranded, g->stranded.first + i));
 	refs_deinit(&g->stranded);
+}
+
+/* The group, or all it had, is void. */
+void group_sink_all(struct log_group *g)
+{
+	for (uint64_t i = u64_max(g->applied_index, g->settled_index) + 1; i <= g->last_index; i++)
+		group_sink(g, refs_at(&g->refs, i));
+	group_drop_stranded(g);
+	ASSERT(g->floating_bytes == 0);
 }
 
 static void append_one(struct log_group *g, const struct log_entry *e)
@@ -202,7 +216,7 @@ static void append_one(struct log_group *g, const struct log_entry *e)
 	g->last_seq = h.seq_last;
 	g->refs_bytes += ref_bytes(&ref);
 	l->refs_bytes += ref_bytes(&ref);
-	group_float(g, ref_bytes(&ref));
+	group_float(g, &ref);
 	ASSERT(g->refs.first + g->refs.count == g->last_index + 1);
 }
 
@@ -218,10 +232,10 @@ void group_truncate(struct log_group *g, uint64_t from)
 {
 	ASSERT(from > g->settled_index && from > g->applied_index);
 	for (uint64_t i = from; i <= g->last_index; i++) {
-		uint64_t bytes = ref_bytes(refs_at(&g->refs, i));
-		group_sink(g, bytes);
-		g->refs_bytes -= bytes;
-		g->log->refs_bytes -= bytes;
+		const struct log_ref *ref = refs_at(&g->refs, i);
+		group_sink(g, ref);
+		g->refs_bytes -= ref_bytes(ref);
+		g->log->refs_bytes -= ref_bytes(ref);
 	}
 	refs_truncate(&g->refs, from);
 	runs_truncate(&g->runs, from);
@@ -288,8 +302,9 @@ void log_commit(struct log_group *g, uint64_t index)
 void log_applied(struct log_group *g, uint64_t index, uint64_t term, struct slice conf, uint64_t conf_index)
 {
 	ASSERT(index >= g->applied_index && index <= g->last_index);
+	if (index > g->applied_index) g->log->settle.moves_in_row = 0;
 	for (uint64_t i = u64_max(g->applied_index, g->settled_index) + 1; i <= index; i++)
-		group_sink(g, ref_bytes(refs_at(&g->refs, i)));
+		group_sink(g, refs_at(&g->refs, i));
 	g->applied_index = index;
 	g->applied_term = term;
 	log_commit(g, index);

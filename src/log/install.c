@@ -261,9 +261,9 @@ static void install_switch(struct log_install *i)
 {
 	struct log_group *g = i->g;
 	struct log *l = i->log;
-	l->floating_bytes -= g->floating_bytes;
+	group_sink_all(g);
 	l->refs_bytes -= g->refs_bytes;
-	g->floating_bytes = g->refs_bytes = 0;
+	g->refs_bytes = 0;
 	settle_bury(l, g->id, g->generation, journal_last_number(l));
 	settle_forget_group(l, g);
 	g->generation = i->place.generation;

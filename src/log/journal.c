@@ -133,8 +133,8 @@ uint32_t journal_free_slots(const struct log *l)
 {
 	const struct journal *j = &l->journal;
 	uint64_t held = j->use + 1 - j->oldest_use;
-	ASSERT(held >= 1 && held <= j->slot_count);
-	return j->slot_count - (uint32_t)held;
+	ASSERT(held >= 1 && (held <= j->slot_count || l->is_dead));
+	return held < j->slot_count ? j->slot_count - (uint32_t)held : 0;
 }
 
 /* So many groups the next block can name one by one. */
@@ -297,6 +297,7 @@ static void block_begin(struct log *l, uint64_t frame_bytes)
 	uint64_t table = j->next_at == 0 ? table_bytes(l->groups_count) : 0;
 	uint64_t lists = lists_bytes_max(l);
 	uint64_t frames = BLOCK_HEAD_BYTES + table + u64_max(frame_bytes, j->block_bytes_target);
+	frames = round_up(frames + lists, BLOCK_ALIGN) - lists; /* whole sectors are full sectors */
 	if (fits) frames = u64_min(frames, j->slot_bytes - j->next_at - lists);
 	struct block *b = NEW(struct block);
 	b->number = j->next_number++;
@@ -378,6 +379,7 @@ struct log_ref journal_add(struct log *l, struct log_group *g, struct entry_head
 {
 	ASSERT(h->kind > 0 && h->kind < ENTRY_KIND_END);
 	ASSERT(h->group == (g ? g->id : 0));
+	if (h->kind != ENTRY_SETTLED) l->settle.moves_in_row = 0;
 	uint64_t bytes = entry_bytes(body.n);
 	struct block *b = journal_gather(l, FRAME_HEAD_BYTES + bytes);
 	uint8_t *entry = block_take(b, bytes), *to = entry + ENTRY_HEAD_BYTES;
@@ -622,8 +624,9 @@ bool journal_close_tail(struct log *l)
 {
 	struct journal *j = &l->journal;
 	if (l->is_dead || journal_last(j) || j->is_closing_last) return false;
-	/* Not worth a slot: the next block will do. */
+	/* Not worth a slot, nor what is kept for others: the next block will do. */
 	if (j->next_at + BLOCK_HEAD_BYTES + lists_bytes_max(l) > j->slot_bytes) return false;
+	if (log_admit(l, LOG_ADMIT_RESERVED, BLOCK_ALIGN) != OK) return false;
 	journal_gather(l, 0)->flags |= BLOCK_CLOSING;
 	journal_submit(l);
 	return true;

@@ -226,7 +226,7 @@ struct log_group {
 		stranded;        /* behind a gap that damage left: readable until the group is appended to again (S6) */
 	struct term_runs runs;   /* of all entries that are known */
 	uint64_t refs_bytes;     /* of entries in refs */
-	uint64_t floating_bytes; /* of those above applied_index */
+	uint64_t floating_bytes; /* of those above applied_index, as frames */
 
 	unsigned doubt; /* DOUBT_… */
 	uint64_t doubt_from;
@@ -254,12 +254,22 @@ void group_damaged(struct log_group *g, struct segment_range bad, const char *wh
 /* A round found that the state which came with an install is damaged. */
 void group_lost_state(struct log_group *g);
 void group_place(const struct log_group *g, struct segment_place *out);
+/* Entries above the applied index, and stranded ones, float: they cannot settle, and must move before their slot can go (S12). How much of
+ * that lies in which slot is known at any time. */
+void group_float(struct log_group *g, const struct log_ref *r);
+void group_sink(struct log_group *g, const struct log_ref *r);
+void group_sink_all(struct log_group *g);
+static inline bool group_floats(const struct log_group *g, uint64_t index)
+{
+	return index > u64_max(g->applied_index, g->settled_index);
+}
 void group_truncate(struct log_group *g, uint64_t from);
 
 /* ---- the journal (journal.c) ---- */
 
 struct slot {
-	struct io_file *file; /* owned */
+	struct io_file *file;    /* owned */
+	uint64_t floating_bytes; /* of entries in it that float */
 };
 
 /* One block: gathering, waiting, in flight or kept in memory. */
@@ -386,6 +396,8 @@ struct settle {
 	struct grave_job *grave_job; /* owned, while it runs */
 	struct list graves;          /* of struct grave.link: groups and segments that go */
 	bool is_recorded_durable;
+	unsigned
+		moves_in_row; /* rounds that had to move a slot's entries, since anything else happened in the journal */
 	struct rewrite_plan *rewrite; /* owned, or NULL */
 };
 void settle_init(struct log *l);
@@ -393,6 +405,8 @@ void settle_deinit(struct log *l);
 /* Starts a round if one is due; goes on with one that waits. Called at the end of every turn. */
 void settle_step(struct log *l);
 bool settle_is_busy(const struct log *l);
+/* So much must stay free in the ring for what has to move before the next slots can go; 0: nothing has to, or nothing is won by it. */
+uint64_t settle_moves_bytes(const struct log *l);
 /* The group goes: the round under way drops what it has of it. Its owner goes: it is asked and told nothing more. */
 void settle_forget_group(struct log *l, struct log_group *g);
 void settle_forget_owner(struct log *l, struct log_group *g);

@@ -456,14 +456,12 @@ static void group_lost_segment(void *arg, const struct segment_info *info, const
 static void group_count(struct log_group *g)
 {
 	for (uint32_t i = 0; i < g->refs.count; i++) {
-		uint64_t bytes = ref_bytes(refs_at(&g->refs, g->refs.first + i));
-		g->refs_bytes += bytes;
-		if (g->refs.first + i > g->state_index) g->floating_bytes += bytes;
+		const struct log_ref *ref = refs_at(&g->refs, g->refs.first + i);
+		g->refs_bytes += ref_bytes(ref);
+		if (g->refs.first + i > g->state_index) group_float(g, ref);
 	}
-	for (uint32_t i = 0; i < g->stranded.count; i++)
-		g->floating_bytes += ref_bytes(refs_at(&g->stranded, g->stranded.first + i));
+	for (uint32_t i = 0; i < g->stranded.count; i++) group_float(g, refs_at(&g->stranded, g->stranded.first + i));
 	g->log->refs_bytes += g->refs_bytes;
-	g->log->floating_bytes += g->floating_bytes;
 }
 
 static enum err start_groups(struct start *s)

@@ -10,7 +10,7 @@
  * A round that fails for lack of space is given up, whatever it wrote is written over, and another is tried later (S16). */
 #include "round.h"
 
-enum { ASK_BUDGET = 4000, RETRY_MS = 500, FLOATS_MS = 20 };
+enum { ASK_BUDGET = 4000, RETRY_MS = 500 };
 
 static struct settle *settle_of(struct log *l) { return &l->settle; }
 
@@ -34,12 +34,73 @@ static bool has_installed(const struct log *l)
 	return false;
 }
 
+/* ---- how much at once ---- */
+
+/* What has floated in a slot takes this much of the next ones: blocks have heads and do not fill their sectors. */
+static uint64_t moved_bytes(uint64_t floating) { return floating ? floating + floating / 4 + 2 * BLOCK_ALIGN : 0; }
+
+/* Of entries that must move before all uses up to this one can go. */
+static uint64_t floating_to(const struct log *l, uint64_t use)
+{
+	uint64_t bytes = 0;
+	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) bytes += journal_slot(l, u)->floating_bytes;
+	return bytes;
+}
+
+static bool floats_fit(const struct log *l, uint64_t use)
+{
+	uint64_t bytes = floating_to(l, use);
+	return bytes == 0 || journal_has_room(l, moved_bytes(bytes), 0);
+}
+
 /* A round without entries still frees what the round before settled. */
+static bool has_uses_to_free(const struct log *l)
+{
+	const struct journal *j = &l->journal;
+	return j->use >= 3 && u64_min(l->settle.held_use, j->use - 2) >= j->oldest_use;
+}
+
+/* More than half of what clients may fill is in use. */
 static bool is_short_of_slots(const struct log *l)
 {
 	const struct journal *j = &l->journal;
-	if (journal_free_slots(l) > 1 || j->use < 3) return false;
-	return u64_min(l->settle.held_use, j->use - 2) >= j->oldest_use;
+	if (journal_free_slots(l) <= 1) return true;
+	return !journal_has_room(l, l->floating_bytes + (j->slot_count - 2) * j->slot_bytes / 2, 1);
+}
+
+/* Is anything won when these uses go, beyond what has to move? A ring full of entries that nobody applies is not turned for ever. */
+static bool is_worth_moving(const struct log *l, uint64_t use)
+{
+	uint64_t bytes = l->journal.slot_bytes, won = 0;
+	if (l->settle.moves_in_row >= l->journal.slot_count) return false;
+	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) {
+		uint64_t moved = moved_bytes(journal_slot(l, u)->floating_bytes);
+		won += bytes > moved ? bytes - moved : 0;
+	}
+	return won >= bytes / 8;
+}
+
+/* Up to which use a round settles now. Slots in which little floats go at once; one in which much does goes when the ring is short of slots
+ * and none waits to be freed. held_use: none. */
+static uint64_t round_use(const struct log *l)
+{
+	uint64_t held = l->settle.held_use, full = full_use(l), use = held, bytes = 0;
+	if (full > held && l->settle.is_wanted && journal_has_room(l, moved_bytes(floating_to(l, full)), 1))
+		return full;
+	for (uint64_t u = held + 1; u <= full; u++) {
+		bytes += journal_slot(l, u)->floating_bytes;
+		if (bytes <= (u - held) * (l->journal.slot_bytes / 4) && floats_fit(l, u)) use = u;
+	}
+	if (use > held || full <= held || has_uses_to_free(l) || !is_short_of_slots(l)) return use;
+	return is_worth_moving(l, full) && floats_fit(l, held + 1) ? held + 1 : held;
+}
+
+uint64_t settle_moves_bytes(const struct log *l)
+{
+	const struct settle *t = &l->settle;
+	uint64_t full = full_use(l), use = u64_max(t->held_use + 1, t->round ? t->round->use : 0);
+	if (use > full || !is_worth_moving(l, full) || !floats_fit(l, use)) return 0;
+	return moved_bytes(floating_to(l, use));
 }
 
 static bool is_wanted_now(struct log *l)
@@ -57,48 +118,11 @@ static bool is_due(struct log *l)
 {
 	if (l->is_closing) return is_wanted_now(l) || !list_is_empty(&l->installs);
 	bool is_wanted = is_wanted_now(l); /* may rotate */
-	if (is_wanted || full_use(l) > l->settle.held_use || has_installed(l)) return true;
-	return is_short_of_slots(l) || rewrite_is_ready(l, NULL);
+	if (is_wanted || round_use(l) > l->settle.held_use || has_installed(l)) return true;
+	return (is_short_of_slots(l) && has_uses_to_free(l)) || rewrite_is_ready(l, NULL);
 }
-
-/* ---- how much at once ---- */
 
 static uint64_t group_state_index(const struct log_group *g) { return g->ops ? g->applied_index : g->state_index; }
-
-static uint64_t refs_bytes_in(const struct log_refs *refs, uint64_t from, uint64_t use)
-{
-	uint64_t bytes = 0;
-	for (uint64_t i = u64_max(from, refs->first); i - refs->first < refs->count; i++) {
-		const struct log_ref *ref = refs_at(refs, i);
-		if (ref->use <= use) bytes += ref_bytes(ref);
-	}
-	return bytes;
-}
-
-/* Is there room for all that would have to move when the uses up to this one are settled now (S12)? */
-static bool floats_fit(const struct log *l, uint64_t use)
-{
-	if (journal_has_room(l, l->floating_bytes, 0)) return true;
-	uint64_t bytes = 0;
-	for (uint32_t i = 0; i < l->groups_count; i++) {
-		const struct log_group *g = l->groups[i];
-		bytes += refs_bytes_in(&g->refs, group_state_index(g) + 1, use) + refs_bytes_in(&g->stranded, 0, use);
-	}
-	return bytes == 0 || journal_has_room(l, bytes, 0);
-}
-
-/* All full uses, or one of them, or none: then the round only frees what the one before has settled. False: not now. */
-static bool round_use(const struct log *l, uint64_t *use)
-{
-	const struct journal *j = &l->journal;
-	uint64_t held = l->settle.held_use;
-	*use = u64_max(full_use(l), held);
-	if (*use == held || floats_fit(l, *use)) return true;
-	*use = held + 1;
-	if (floats_fit(l, *use)) return true;
-	*use = held;
-	return j->use >= 3 && u64_min(held, j->use - 2) >= j->oldest_use;
-}
 
 /* ---- begin ---- */
 
@@ -119,6 +143,7 @@ static void round_begin(struct log *l, uint64_t use)
 	}
 	t->round = r;
 	t->phase = ROUND_ASK;
+	if (floating_to(l, use)) t->moves_in_row++;
 	diag_trace(l->diag, "log round", r->number, r->use, t->held_use);
 }
 
@@ -502,17 +527,13 @@ static struct log_ref *float_ref(struct log_group *g, uint64_t index)
 }
 
 /* The entry is not in the journal any more, and was not readable when its slot went. */
-static void float_lost(struct log_group *g, struct log_ref *ref)
+static void float_lost(struct log_group *g, struct log_ref *ref, uint64_t index)
 {
-	uint64_t bytes = ref_bytes(ref);
-	struct log *l = g->log;
-	ASSERT(g->floating_bytes >= bytes && l->floating_bytes >= bytes);
-	g->floating_bytes -= bytes;
-	l->floating_bytes -= bytes;
-	bool is_stranded = ref >= g->stranded.p && ref < g->stranded.p + g->stranded.cap;
+	bool is_stranded = index > g->last_index;
+	if (group_floats(g, index)) group_sink(g, ref);
 	if (!is_stranded) {
-		g->refs_bytes -= bytes;
-		l->refs_bytes -= bytes;
+		g->refs_bytes -= ref_bytes(ref);
+		g->log->refs_bytes -= ref_bytes(ref);
 	}
 	ref->use = 0;
 }
@@ -533,10 +554,13 @@ static void group_move(struct round *r, struct round_group *rg)
 		}
 		if (!ref || ref->use != item->use || ref->at8 != item->at8) continue;
 		if (!is_there) {
-			float_lost(rg->g, ref);
+			float_lost(rg->g, ref, item->index);
 			continue;
 		}
+		bool floats = group_floats(rg->g, item->index);
+		if (floats) group_sink(rg->g, ref);
 		*ref = journal_move(r->log, rg->g, &h, entry);
+		if (floats) group_float(rg->g, ref);
 		diag_count(r->log->diag, COUNTER_log_entries_moved);
 	}
 	ASSERT(in.n == 0 || r->log->is_dead);
@@ -660,12 +684,7 @@ static void settle_slice(struct io_timer *timer)
 static void step_idle(struct log *l)
 {
 	struct settle *t = settle_of(l);
-	if (io_timer_is_armed(&t->retry) || !is_due(l)) return;
-	uint64_t use;
-	if (round_use(l, &use))
-		round_begin(l, use);
-	else
-		io_timer_start(l->io, &t->retry, MILLIS(FLOATS_MS)); /* the owners are still applying */
+	if (!io_timer_is_armed(&t->retry) && is_due(l)) round_begin(l, round_use(l));
 }
 
 static void step_ask(struct log *l)

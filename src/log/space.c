@@ -59,11 +59,20 @@ static enum err admit_space(const struct log *l, enum log_admission what, uint64
 	return left >= mark + bytes ? OK : ERR_NO_SPACE;
 }
 
-/* Entries that are not applied may have to be moved out of a slot before it can go (S12), and one whole slot is kept for what must always
- * be possible (S8): votes, truncations, no-ops, configurations, SETTLED. */
+/* What no one is admitted to: SETTLED of the rounds that give the next slot back, and what a start has to say. */
+static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 4 * BLOCK_ALIGN); }
+
+/* The reserve is for what must always be possible (S8): votes, truncations, no-ops, configurations. But whoever takes the room that the
+ * oldest slot's entries need to move out of it takes away the next slot. */
+static bool admit_reserved(const struct log *l, uint64_t bytes)
+{
+	return journal_has_room(l, bytes + own_bytes(l) + settle_moves_bytes(l), 0);
+}
+
+/* Entries that are not applied may have to be moved out of a slot before it can go (S12); one whole slot is kept. */
 static bool admit_ring(const struct log *l, enum log_admission what, uint64_t bytes)
 {
-	if (what == LOG_ADMIT_RESERVED) return journal_has_room(l, bytes + l->journal.slot_bytes / 4, 0);
+	if (what == LOG_ADMIT_RESERVED) return admit_reserved(l, bytes);
 	if (log_fault(l, FAULT_bug_s8_no_reserve)) return true;
 	return journal_has_room(l, bytes + l->floating_bytes, 1);
 }

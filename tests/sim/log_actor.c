@@ -261,7 +261,13 @@ void owner_apply(struct owner *o, uint64_t to)
 bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes)
 {
 	struct world *w = o->actor->world;
-	enum err e = log_admit(o->actor->log, what, bytes);
+	const struct log *l = o->actor->log;
+	enum err e = log_admit(l, what, bytes);
+	if (e != OK)
+		note(w, "not admitted: %s, %llu bytes; uses %llu..%llu, next at %llu, held %llu, floating %llu",
+			err_name(e), (unsigned long long)bytes, (unsigned long long)l->journal.oldest_use,
+			(unsigned long long)l->journal.use, (unsigned long long)l->journal.next_at,
+			(unsigned long long)l->settle.held_use, (unsigned long long)l->floating_bytes);
 	if (e == ERR_FULL) world_count(w, what == LOG_ADMIT_RESERVED ? "log reserve refused" : "log ring full");
 	if (e == ERR_NO_SPACE) {
 		world_count(w, what == LOG_ADMIT_FREES ? "log no space frees" : "log no space");

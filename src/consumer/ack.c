@@ -11,7 +11,8 @@ void consumer_end_pending(struct pending *p)
 	p->acking = true;
 	k->acking_count++;
 	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
-	if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
+	if (!list_is_linked(&p->link_by_log))
+		list_push_back(pending_lacks_facts(p) ? &k->to_find : &k->to_log, &p->link_by_log);
 	consumer_mark(k);
 }
 
@@ -103,6 +104,11 @@ static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice 
 	if (diag_fault(k->all->diag, FAULT_bug_double_ack_early)) {
 		a->sseq = 0;
 		answer(&a->req);
+		return;
+	}
+	const struct pending *p = pending_find(k, sseq);
+	if (p && p->acking && pending_lacks_facts(p)) {
+		list_push_back(&k->fact_answers, &a->req.link);
 		return;
 	}
 	consumer_log(k);

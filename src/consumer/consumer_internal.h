@@ -60,7 +60,7 @@ void json_string_append(struct buf *b, struct slice s);
 
 struct pending {
 	struct list link_by_seq;      /* all of the consumer, rising */
-	struct list link_by_log;      /* not logged yet, or acking: what the next record says */
+	struct list link_by_log;      /* not logged yet, or acking: what the next record says; or acking in to_find */
 	struct heap_node link_by_due; /* leader: when it is delivered again */
 	struct consumer *consumer;
 	uint64_t sseq, cseq;
@@ -104,6 +104,11 @@ struct consumer {
 	uint64_t live_cseq, live_sseq;
 	uint64_t acking_count, redelivered_count;
 	struct list to_log;
+	/* facts.c: acks that wait until it is known what they take out of the stream */
+	struct list to_find, fact_answers; /* of pending; of ack_answer */
+	struct stream_read fact_read;
+	struct io_timer fact_timer;
+	bool finding;
 	struct heap due;
 	struct io_timer due_timer, idle_timer;
 	struct list waiting;
@@ -180,6 +185,11 @@ uint64_t consumer_num_pending(struct consumer *k);      /* an upper bound while 
 void consumer_pending_changed(struct consumer *k);      /* count it anew when asked */
 void consumer_count_turn(struct consumer *k);           /* at the end of the turn: goes on for who waits */
 void consumer_count_end(struct consumer *k, bool gone); /* answers who waits: as far as it is known, or that it went */
+/* facts.c */
+bool pending_lacks_facts(const struct pending *p);
+void pending_keep_facts(struct pending *p, const struct stream_msg *m);
+void consumer_find_facts(struct consumer *k);
+void consumer_stop_finding(struct consumer *k);
 /* ack.c */
 void consumer_log(struct consumer *k);
 void consumer_end_pending(struct pending *p);

@@ -117,10 +117,15 @@ static void due_fire(struct io_timer *t)
 	consumer_wake(CONTAINER_OF(t, struct consumer, due_timer));
 }
 
+static bool can_go_on(const struct consumer *k)
+{
+	return k->all->leading && !k->deleting && !k->reading && k->waiting_count > 0;
+}
+
 static void arm_due(struct consumer *k)
 {
 	struct heap_node *first = heap_min(&k->due);
-	if (!first) {
+	if (!first || !can_go_on(k)) { /* a pull, or the end of a read, looks again */
 		io_timer_stop(k->all->io, &k->due_timer);
 		return;
 	}
@@ -204,15 +209,6 @@ static void strip_body(const struct stream_msg *m, struct msg *out, struct buf *
 	out->payload = SLICE_NULL;
 }
 
-static void keep_facts(struct pending *p, const struct stream_msg *m)
-{
-	struct consumer *k = p->consumer;
-	if (!consumers_keep_facts(k->all) || p->subject) return;
-	p->bytes = (uint32_t)stream_msg_bytes(stream_config(k->all->stream), m->subject.n, m->header.n, m->payload.n);
-	p->subject_n = (uint16_t)m->subject.n;
-	p->subject = mem_dup(m->subject.p, m->subject.n);
-}
-
 static struct request *next_request(struct consumer *k)
 {
 	while (!list_is_empty(&k->waiting)) {
@@ -271,7 +267,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 			p->count = count; /* its consumer sequence stays the first one: the floor is counted with it */
 			p->time_ns = k->active_ns;
 		}
-		keep_facts(p, m);
+		pending_keep_facts(p, m);
 		if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
 		if (k->config.ack_policy == ACK_NONE) {
 			consumer_end_pending(p);
@@ -299,11 +295,6 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 }
 
 /* ---- the pump ---- */
-
-static bool can_go_on(struct consumer *k)
-{
-	return k->all->leading && !k->deleting && !k->reading && k->waiting_count > 0;
-}
 
 static uint64_t wanted_msgs(const struct consumer *k)
 {
@@ -340,7 +331,7 @@ static void read_done(struct stream_read *r)
 	if (r->result == ERR_CLOSED) return;
 	struct pending *again = again_seq ? pending_find(k, again_seq) : NULL;
 	if (k->all->leading && (!again_seq || (again && !again->acking))) {
-		if (r->result == OK || again) take_read(k, r, again);
+		if (r->result == OK || (again && r->result == ERR_NOT_FOUND)) take_read(k, r, again);
 	}
 	enum err e = r->result;
 	uint64_t next = r->next;
@@ -460,6 +451,7 @@ void consumer_lead(struct consumer *k, bool leading)
 		k->live_sseq = k->delivered_sseq;
 		k->scanned_to = 0;
 		consumer_count_end(k, false);
+		consumer_stop_finding(k);
 		return;
 	}
 	int64_t now = io_wall_ns(io);

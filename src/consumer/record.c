@@ -141,6 +141,8 @@ struct consumer *consumer_make(struct consumers *c, uint32_t id)
 	map_init(&k->pending, io_random_u64(c->io), pending_key);
 	list_init(&k->pending_by_seq);
 	list_init(&k->to_log);
+	list_init(&k->to_find);
+	list_init(&k->fact_answers);
 	list_init(&k->waiting);
 	list_init(&k->count_waits);
 	list_push_back(&c->by_id, &k->link_by_id);

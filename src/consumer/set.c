@@ -97,6 +97,7 @@ void consumers_turn_end(struct consumers *c)
 		if (!c->leading) continue;
 		consumer_count_turn(k);
 		consumer_deliver(k);
+		consumer_find_facts(k);
 		consumer_log(k);
 	}
 }

@@ -49,16 +49,20 @@ static bool is_position(uint64_t index, uint64_t term)
 
 static const char cut[] = "the body is cut";
 
+static bool conf_is_whole(struct slice conf)
+{
+	struct members m;
+	return members_decode(conf, &m) == OK && members_voters(&m) > 0;
+}
+
 static const char *entry_broken(const struct frame_entry *e)
 {
 	struct batch_head head;
 	struct slice records;
-	struct members m;
 	switch (e->kind) {
 	case ENTRY_COMMAND: return batch_open(e->body, &head, &records) == OK ? NULL : "a command is not a whole batch";
 	case ENTRY_BARRIER: return e->body.n <= 64 ? NULL : "a barrier has a body";
-	case ENTRY_CHANGE:
-		return e->body.n > 0 && members_decode(e->body, &m) == OK ? NULL : "a change holds no configuration";
+	case ENTRY_CHANGE: return conf_is_whole(e->body) ? NULL : "a change holds no configuration with a voter";
 	default: return "an entry of unknown kind";
 	}
 }
@@ -158,7 +162,6 @@ static const char *sleep_decode(struct reader *r, struct frame *f)
 static const char *install_begin_decode(struct reader *r, struct frame *f)
 {
 	struct frame_install_begin *b = &f->install_begin;
-	struct members m;
 	f->term = b->term = take_u64(r);
 	b->install = take_u64(r);
 	b->index = take_u64(r);
@@ -169,7 +172,7 @@ static const char *install_begin_decode(struct reader *r, struct frame *f)
 	if (b->index == 0 || !is_position(b->index, b->index_term)) return "the state has no index or no term";
 	if (b->index_term > b->term) return "the state is of a later term than the message";
 	if (b->conf_index > b->index) return "the configuration is later than the state";
-	if (b->conf.n == 0 || members_decode(b->conf, &m) != OK) return "no configuration";
+	if (!conf_is_whole(b->conf)) return "no configuration with a voter";
 	return NULL;
 }
 

@@ -111,6 +111,66 @@ class ProcessTest(unittest.TestCase):
             self.assertEqual(code, 1)
             self.assertIn('bad.conf:2:1: unknown field "foo"', err)
 
+    def test_config_with_warnings_is_tested_and_fails(self):
+        path = os.path.join(self.tmp.name, "warns.conf")
+        with open(path, "w") as f:
+            f.write("ping_interval: 120\n")
+        code, _, err = self.run_server("-t", "-c", path)
+        self.assertEqual(code, 1)
+        self.assertIn("warns.conf:1:1: ping_interval: ", err)
+        server = self.start("ping_interval: 120\n")  # starts all the same, and says it
+        self.assertRegex(server.log(), r"\[WRN\] .*ping_interval")
+
+    def test_flags_that_are_not_known(self):
+        for flag, said in (("-x", "flag provided but not defined: -x"), ("--nope=1", "flag provided but not defined: -nope"),
+                           ("-p", "flag needs an argument: -p"), ("-p=x", 'invalid value "x" for flag -p')):
+            with self.subTest(flag):
+                code, out, err = self.run_server(flag)
+                self.assertEqual(code, 0)  # as nats-server ends
+                self.assertIn(said, err)
+                self.assertIn("Usage: nats-server [options]", out)
+        for flag in ("-h", "help", "--help"):
+            code, out, err = self.run_server(flag)
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn("Usage: nats-server [options]", out)
+
+    def test_flags_go_before_the_file(self):
+        server = self.start("max_payload: 1000\ndebug: false\nserver_name: file\n", flags=["-n", "flag", "-D"])
+        self.assertEqual(self.connect(server).info["server_name"], "flag")
+        self.assertIn("[DBG]", server.log())
+
+    # ---- signals by the command line ----
+
+    def test_signal(self):
+        pid_file = os.path.join(self.tmp.name, "pid")
+        log = os.path.join(self.tmp.name, "log")
+        server = self.start("max_payload: 1000\n", flags=["-P", pid_file, "-l", log], wait=False)
+        wait_for_file(server.dir, ".ports")
+        pid = str(server.process.pid)
+        server.configure("max_payload: 2000\n")
+        os.rename(log, log + ".old")
+        for command in ("reopen=" + pid, "reload=" + pid_file, "quit=" + pid_file):
+            self.assertEqual(self.run_server("--signal", command), (0, "", ""))
+        self.assertEqual(server.wait(), 0)
+        text = ""
+        for path in (log + ".old", log):
+            with open(path) as f:
+                text += f.read()
+        self.assertIn("Server Exiting..", text)
+        for command, code in (("term", 0), ("ldm", 0), ("stop", -signal.SIGKILL)):
+            server = self.start()
+            self.assertEqual(self.run_server(f"-sl={command}={server.process.pid}"), (0, "", ""))
+            self.assertEqual(server.wait(), code)
+
+    def test_signal_to_nobody(self):
+        server = self.start()
+        self.assertEqual(server.stop(), 0)
+        for command in ("foo", f"quit={server.process.pid}", "quit=/nonexistent", "quit=abc", f"quit={server.process.pid}*"):
+            with self.subTest(command):
+                code, _, err = self.run_server("--signal", command)
+                self.assertEqual(code, 1)
+                self.assertTrue(err.startswith("nats-server: "))
+
     # ---- beginning ----
 
     def test_lines_that_harnesses_read(self):
@@ -137,6 +197,16 @@ class ProcessTest(unittest.TestCase):
         self.assertEqual(ports, [f"nats-server_{server.process.pid}.ports"])
         self.assertEqual(server.stop(), 0)
         self.assertEqual([name for name in os.listdir(server.dir) if name.endswith(".ports")], [])
+
+    def test_ids_and_addresses_in_info(self):
+        server = self.start('client_advertise: "example.com:1234"\n')
+        first, second = self.connect(server), self.connect(server)
+        self.assertEqual([first.info["client_id"], second.info["client_id"]], [1, 2])
+        self.assertEqual((first.info["host"], first.info["port"]), ("example.com", 1234))
+        self.assertRegex(first.info["server_id"], r"^N[A-Z2-7]{55}$")
+        self.assertEqual(first.info["server_name"], first.info["server_id"])
+        for key in ("version", "go", "proto", "max_payload", "headers"):
+            self.assertIn(key, first.info)
 
     def test_port_in_use(self):
         first = self.start()
@@ -187,6 +257,18 @@ class ProcessTest(unittest.TestCase):
             socket.create_connection(("127.0.0.1", server.port), timeout=1)
         self.assertEqual(told.line(), "EOF")
         self.assertEqual(old.line(), "EOF")
+        self.assertEqual(server.wait(), 0)
+
+    def test_lame_duck_is_not_hurried_by_terminate(self):
+        server = self.start('lame_duck_duration: "60s"\nlame_duck_grace_period: "40s"\n')
+        connection = self.connect(server, 'CONNECT {"verbose":false}')
+        server.signal(signal.SIGUSR2)
+        server.wait_line("Entering lame duck mode")
+        server.signal(signal.SIGTERM)
+        connection.send(b"PING\r\n")
+        self.assertEqual(connection.line(), "PONG")
+        server.signal(signal.SIGINT)
+        self.assertEqual(connection.line(), "EOF")
         self.assertEqual(server.wait(), 0)
 
     def test_lame_duck_without_clients(self):

@@ -45,6 +45,8 @@ struct sink_ops {
 	/* One copy of m for s (s->sink is the sink). True: taken. False: not taken (no echo, closed, denied); a queue group then
 	 * asks its next member. */
 	bool (*deliver)(struct sink *k, struct sub *s, const struct msg *m);
+	/* A receiver can not keep up with what this sink publishes (msg.from): it rests for some milliseconds. NULL: it has no way to. */
+	void (*slow)(struct sink *k);
 };
 /* Embedded in whatever receives: client, link, consumer, API endpoint. */
 struct sink {

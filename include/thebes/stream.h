@@ -153,6 +153,9 @@ void stream_find_last(struct stream *s, struct slice filter, struct stream_req *
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied);
 struct slice stream_ahead_last_msg_id(const struct stream *s); /* borrowed for the call */
 
+/* More is proposed than the log takes in: publishers should slow down before they are refused (ERR_FULL). */
+bool stream_is_behind(const struct stream *s);
+
 /* Answers when everything proposed before is applied: so that what is shown next is what was acknowledged. */
 void stream_sync(struct stream *s, struct stream_req *r);
 

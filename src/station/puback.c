@@ -140,6 +140,7 @@ bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 		send_error(s, reply, &e);
 	}
 	mem_free(stripped);
+	if (m->from && m->from->ops->slow && stream_is_behind(s->stream)) m->from->ops->slow(m->from);
 	station_mark_dirty(s);
 	return true;
 }

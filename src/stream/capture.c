@@ -223,6 +223,7 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 enum err machine_restored(struct machine *m)
 {
 	m->config_dirty = m->config_captured = false;
+	m->subjects.unsure_marks++; /* what was unsure when it was captured is so again */
 	uint64_t counted = 0;
 	for (uint32_t i = 0; i < m->subjects.id_next; i++)
 		if (m->subjects.by_id[i]) counted += m->subjects.by_id[i]->count;

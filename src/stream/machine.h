@@ -51,6 +51,8 @@ struct subjects {
 	struct list dirty;
 	uint32_t *gone; /* owned: ids gone since the last confirmed capture */
 	size_t gone_count, gone_cap, gone_captured;
+	/* How often a subject's newest message was removed, and up to which of these all newest ones are known again. */
+	uint64_t unsure_marks, unsure_known;
 };
 static inline struct slice subject_name(const struct subject_entry *e) { return slice_of(e->name, e->n); }
 

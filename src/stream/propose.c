@@ -5,7 +5,7 @@
 
 #include "thebes/wire.h"
 
-enum { HELD_BYTES_MAX = 64 * 1024 * 1024, HELD_RETRY_MS = 2 };
+enum { HELD_BYTES_MAX = 64 * 1024 * 1024, HELD_RETRY_MS = 2, PRESSURE_SLOW_PERMILLE = 700 };
 
 struct stream_batch *stream_batch_open(struct stream *s)
 {
@@ -168,6 +168,7 @@ static void refuse(struct stream *s, struct stream_batch *b, enum err e);
 
 void stream_held_run(struct stream *s)
 {
+	if (retain_waits(s)) return; /* they go on when the drops that belong to them are known */
 	while (!list_is_empty(&s->held)) {
 		struct stream_batch *b = CONTAINER_OF(s->held.next, struct stream_batch, link_by_held);
 		uint64_t bytes = b->body.n;
@@ -209,7 +210,7 @@ void stream_flush(struct stream *s)
 	s->open = NULL;
 	batch_end(&b->body, s->ahead_last_seq);
 	list_push_back(&s->flight, &b->link_by_flight);
-	enum err e = list_is_empty(&s->held) ? batch_propose(s, b) : ERR_FULL;
+	enum err e = list_is_empty(&s->held) && !retain_waits(s) ? batch_propose(s, b) : ERR_FULL;
 	if (e == ERR_FULL && hold(s, b)) return;
 	if (e == OK) {
 		if (b->grows) s->is_short = false;
@@ -280,6 +281,11 @@ enum err stream_add_record(struct stream *s, struct record *r, struct stream_req
 	b->grows |= grows;
 	if (req) list_push_back(&b->reqs, &req->link);
 	return OK;
+}
+
+bool stream_is_behind(const struct stream *s)
+{
+	return !list_is_empty(&s->held) || log_pressure_permille(s->options.groups->log) >= PRESSURE_SLOW_PERMILLE;
 }
 
 /* ---- what is in flight, by subject and by id ---- */

@@ -7,15 +7,36 @@
 
 enum { COLD_BYTES = 256 * 1024, HELD_MAX = 4, ASKED_MAX = 64 };
 
+/* How much one step may do before others have their turn: subjects of blocks looked at, entries looked through. */
+enum { STEP_SUBJECTS = 16 * 1024, STEP_ENTRIES = 32 };
+
 _Static_assert((int)STREAM_BLOCK_SEQS == (int)SEQ_BLOCK_SEQS, "the door tells the size of a block");
 
 /* ---- filters over subject ids ---- */
 
+enum { LITERALS_MAX = 8 };
 struct wanted {
 	const struct machine *m;
 	const struct slice *filters;
 	size_t count;
+	bool by_id; /* all filters are literal: ids[] is what they are called */
+	uint32_t id_count, ids[LITERALS_MAX];
+	size_t budget; /* when it is used up everything is wanted: who reads finds out */
 };
+
+static struct wanted wanted_make(const struct machine *m, const struct slice *filters, size_t count)
+{
+	struct wanted w = { .m = m, .filters = filters, .count = count, .budget = SIZE_MAX };
+	w.by_id = count > 0 && count <= LITERALS_MAX;
+	for (size_t i = 0; i < count && w.by_id; i++) {
+		const struct subject_entry *e = subjects_find(&m->subjects, filters[i]);
+		w.by_id = subject_is_literal(filters[i]);
+		if (e) w.ids[w.id_count++] = e->id;
+	}
+	return w;
+}
+
+static bool wants_nothing(const struct wanted *w) { return w->by_id && w->id_count == 0; }
 
 static bool matches(const struct slice *filters, size_t count, struct slice subject)
 {
@@ -26,14 +47,23 @@ static bool matches(const struct slice *filters, size_t count, struct slice subj
 
 static bool is_wanted(void *arg, uint32_t id)
 {
-	const struct wanted *w = arg;
+	struct wanted *w = arg;
+	if (w->by_id) {
+		for (uint32_t i = 0; i < w->id_count; i++)
+			if (w->ids[i] == id) return true;
+		return false;
+	}
+	if (w->budget == 0) return true;
+	w->budget--;
 	const struct subject_entry *e = subjects_by_id(&w->m->subjects, id);
 	return e && matches(w->filters, w->count, subject_name(e));
 }
 
 uint64_t stream_next_candidate(const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from)
 {
-	struct wanted w = { &s->machine, filters, filter_count };
+	struct wanted w = wanted_make(&s->machine, filters, filter_count);
+	w.budget = STEP_SUBJECTS;
+	if (wants_nothing(&w)) return 0;
 	return seq_index_next(&s->machine.seqs, from, filter_count ? is_wanted : NULL, &w);
 }
 
@@ -41,11 +71,11 @@ enum err stream_count(
 	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper)
 {
 	const struct seq_index *ix = &s->machine.seqs;
-	struct wanted w = { &s->machine, filters, filter_count };
+	struct wanted w = wanted_make(&s->machine, filters, filter_count);
 	seq_wanted_fn *fn = filter_count ? is_wanted : NULL;
 	uint64_t number = from >> SEQ_BLOCK_SHIFT;
 	*exact_or_upper = 0;
-	if (from > ix->last_seq || ix->live == 0) return OK;
+	if (from > ix->last_seq || ix->live == 0 || wants_nothing(&w)) return OK;
 	if (from <= ix->first_seq || from % SEQ_BLOCK_SEQS == 0) {
 		*exact_or_upper = seq_index_count(ix, from <= ix->first_seq ? 0 : number, fn, &w);
 		return OK;
@@ -126,6 +156,7 @@ struct read_work {
 	struct stream_read *read;
 	struct log_read_req log;
 	struct io_task task;
+	struct io_timer rest;         /* others have their turn */
 	struct chunk *held[HELD_MAX]; /* msgs point into them */
 	uint32_t held_count, cap, asked;
 	uint64_t asked_for, bytes;
@@ -187,6 +218,12 @@ static void hold(struct read_work *w, struct chunk *c)
 	chunk_ref(c);
 }
 
+static void hold_none(struct read_work *w)
+{
+	for (uint32_t i = 0; i < w->held_count; i++) chunk_unref(w->held[i]);
+	w->held_count = 0;
+}
+
 /* The body of the entry that holds seq, if it is in memory: recent, or in a chunk that was read before. ERR_AGAIN otherwise. */
 static enum err body_of(struct stream *s, struct read_work *w, uint64_t seq, struct slice *body)
 {
@@ -202,11 +239,13 @@ static enum err body_of(struct stream *s, struct read_work *w, uint64_t seq, str
 	return OK;
 }
 
-/* Goes on in memory as far as it gets: OK (full, or nothing more there), ERR_AGAIN (the rest is on disk), ERR_CORRUPT. */
+/* Goes on in memory as far as it gets: OK (full, or nothing more there), ERR_AGAIN (the rest is on disk), ERR_BUSY (it has worked for long
+ * enough), ERR_CORRUPT. */
 static enum err gather_hot(struct stream *s, struct stream_read *r)
 {
 	struct read_work *w = r->work;
-	while (!is_full(r, w)) {
+	for (unsigned entries = 0; !is_full(r, w); entries++) {
+		if (entries == STEP_ENTRIES) return ERR_BUSY;
 		uint64_t seq = stream_next_candidate(s, r->filters, r->filter_count, r->next);
 		if (seq == 0) {
 			r->next = s->machine.seqs.last_seq + 1;
@@ -225,7 +264,7 @@ static enum err gather_hot(struct stream *s, struct stream_read *r)
 
 static void work_free(struct read_work *w)
 {
-	for (uint32_t i = 0; i < w->held_count; i++) chunk_unref(w->held[i]);
+	hold_none(w);
 	buf_deinit(&w->log.entries);
 	mem_free(w);
 }
@@ -245,6 +284,7 @@ enum err stream_read_now(struct stream *s, struct stream_read *r)
 {
 	(void)work_of(s, r);
 	enum err e = gather_hot(s, r);
+	if (e == ERR_BUSY) e = ERR_AGAIN;
 	if (e == ERR_AGAIN && r->count) e = OK;
 	if (e == OK && r->count == 0) e = ERR_NOT_FOUND;
 	r->result = e;
@@ -291,8 +331,14 @@ static void ask_disk(struct read_work *w)
 	struct stream *s = w->stream;
 	struct stream_read *r = w->read;
 	enum err e = gather_hot(s, r);
-	if (e != ERR_AGAIN || r->count) {
-		finish(r, e == ERR_AGAIN ? OK : e);
+	bool more = e == ERR_AGAIN || e == ERR_BUSY;
+	if (!more || r->count) {
+		finish(r, more ? OK : e);
+		return;
+	}
+	hold_none(w); /* nothing points into them yet */
+	if (e == ERR_BUSY) {
+		io_timer_start(s->options.io, &w->rest, 0);
 		return;
 	}
 	w->asked = w->asked_for == r->next ? w->asked + 1 : 0;
@@ -322,12 +368,15 @@ static void start_task(struct io_task *t)
 	ask_disk(w);
 }
 
+static void rest_over(struct io_timer *t) { ask_disk(CONTAINER_OF(t, struct read_work, rest)); }
+
 void stream_read_start(struct stream *s, struct stream_read *r)
 {
 	ASSERT(r->done && r->max_msgs > 0);
 	struct read_work *w = work_of(s, r);
 	list_push_back(&s->reads, &r->link);
 	w->task = (struct io_task) { .run = start_task };
+	w->rest.fire = rest_over;
 	io_defer(s->options.io, &w->task);
 }
 
@@ -360,12 +409,15 @@ void reads_first_time(struct stream *s)
 	}
 }
 
-/* The log or the task still holds the work: it is freed when that comes back. */
+/* Unless it rests, the log or the task still holds the work: it is freed when that comes back. */
 static void orphan(struct stream_read *r)
 {
 	struct read_work *w = r->work;
+	bool rests = io_timer_is_armed(&w->rest);
+	if (rests) io_timer_stop(w->stream->options.io, &w->rest);
 	w->stream = NULL;
 	r->work = NULL;
+	if (rests) work_free(w);
 	mem_free(r->msgs);
 	r->msgs = NULL;
 	r->count = 0;

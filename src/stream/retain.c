@@ -5,7 +5,7 @@
  *   head: [fact][fact][fact]…   front = oldest message not yet proposed to go; refilled by reads from the log when it runs dry */
 #include "stream_internal.h"
 
-enum { HEAD_FACTS_MAX = 4096, HEAD_READ_MSGS = 256, DROP_BYTES_MAX = 48 * 1024 };
+enum { HEAD_FACTS_MAX = 4096, HEAD_FACTS_LOW = 128, HEAD_READ_MSGS = 256, DROP_BYTES_MAX = 48 * 1024 };
 
 static void age_fire(struct io_timer *t) { retain_run(CONTAINER_OF(t, struct stream, head.age_timer)); }
 
@@ -56,6 +56,11 @@ static void facts_push(struct stream_head *h, uint64_t seq, uint64_t bytes, int6
 
 static struct head_fact *facts_front(const struct stream_head *h) { return h->count ? h->facts[h->at] : NULL; }
 
+static struct head_fact *facts_back(const struct stream_head *h)
+{
+	return h->count ? h->facts[(h->at + h->count - 1) % h->cap] : NULL;
+}
+
 static void facts_pop(struct stream_head *h)
 {
 	mem_free(h->facts[h->at]);
@@ -88,23 +93,54 @@ static void take_facts(struct stream *s, const struct stream_read *r)
 {
 	for (uint32_t i = 0; i < r->count; i++) {
 		const struct stream_msg *m = &r->msgs[i];
-		if (m->seq < s->head.trim_next) continue;
+		struct head_fact *back = facts_back(&s->head);
+		if (m->seq < s->head.trim_next || (back && m->seq <= back->seq)) continue;
 		uint64_t bytes = stream_msg_bytes(&s->machine.config, m->subject.n, m->header.n, m->payload.n);
 		facts_push(&s->head, m->seq, bytes, m->time_ns, m->subject);
 		if (m->seq == s->machine.seqs.first_seq) s->machine.first_time_ns = m->time_ns;
 	}
-	struct head_fact *last = s->head.count ? s->head.facts[(s->head.at + s->head.count - 1) % s->head.cap] : NULL;
-	s->head.covers_end = (last ? last->seq : s->head.trim_next - 1) == s->ahead_last_seq;
+	struct head_fact *back = facts_back(&s->head);
+	s->head.covers_end = (back ? back->seq : s->head.trim_next - 1) == s->ahead_last_seq;
 }
 
 static void head_read_done(struct stream_read *r)
 {
 	struct stream *s = CONTAINER_OF(r, struct stream, head.read);
 	s->head.reading = false;
-	if (r->result == OK && s->leading && s->head.count == 0) take_facts(s, r);
+	/* a reset meanwhile may have begun the ring elsewhere */
+	struct head_fact *back = facts_back(&s->head);
+	bool fits = back ? back->seq + 1 == r->from : r->from <= s->head.trim_next;
+	if (r->result == OK && s->leading && fits) take_facts(s, r);
 	enum err result = r->result;
 	stream_read_release(r);
 	if (result == OK) retain_run(s);
+	if (s->leading && s->applied) s->applied(s->applied_arg); /* what waited for it goes on */
+}
+
+static enum err head_read_start(struct stream *s, uint64_t from)
+{
+	struct stream_head *h = &s->head;
+	h->read = (struct stream_read) {
+		.done = head_read_done, .from = from, .max_msgs = HEAD_READ_MSGS, .max_bytes = 256 * KIB
+	};
+	enum err e = stream_read_now(s, &h->read);
+	if (e == OK) {
+		take_facts(s, &h->read);
+		stream_read_release(&h->read);
+	} else if (e == ERR_AGAIN) {
+		h->reading = true;
+		stream_read_start(s, &h->read);
+	}
+	return e;
+}
+
+/* Before the ring runs dry, so that nobody has to wait for the disk. */
+static void read_ahead(struct stream *s)
+{
+	struct stream_head *h = &s->head;
+	struct head_fact *back = facts_back(h);
+	if (!back || h->covers_end || h->reading || h->count >= HEAD_FACTS_LOW) return;
+	if (back->seq < s->machine.seqs.last_seq) (void)head_read_start(s, back->seq + 1);
 }
 
 /* True when there are facts to work on now. */
@@ -116,19 +152,7 @@ static bool refill(struct stream *s)
 	if (h->trim_next < s->machine.seqs.first_seq) h->trim_next = s->machine.seqs.first_seq;
 	if (h->trim_next > s->machine.seqs.last_seq)
 		return false; /* the rest is in flight: when it is applied it can be read */
-	h->read = (struct stream_read) {
-		.done = head_read_done, .from = h->trim_next, .max_msgs = HEAD_READ_MSGS, .max_bytes = 256 * KIB
-	};
-	enum err e = stream_read_now(s, &h->read);
-	if (e == OK) {
-		take_facts(s, &h->read);
-		stream_read_release(&h->read);
-		return h->count > 0;
-	}
-	if (e != ERR_AGAIN) return false;
-	h->reading = true;
-	stream_read_start(s, &h->read);
-	return false;
+	return head_read_start(s, h->trim_next) == OK && h->count > 0;
 }
 
 /* ---- enforcing ---- */
@@ -190,5 +214,17 @@ void retain_run(struct stream *s)
 	if (!holds || (msgs && stream_propose_drop(s, buf_slice(&drop), msgs, bytes, NULL) != OK)) retain_reset(s);
 	buf_deinit(&drop);
 	if (s->leading) arm_age(s, full ? NULL : facts_front(&s->head), now);
-	if (full && s->leading) io_timer_start(s->options.io, &s->head.age_timer, NS_PER_MS);
+	s->head.has_more = full;
+	if (full && s->leading) io_timer_start(s->options.io, &s->head.age_timer, stream_is_behind(s) ? NS_PER_MS : 0);
+	if (s->leading && !full) read_ahead(s);
+}
+
+bool retain_waits(const struct stream *s)
+{
+	return s->leading && s->head.reading && s->head.count == 0 && over_limits(s);
+}
+
+bool retain_is_trimming(const struct stream *s)
+{
+	return retain_waits(s) || (s->leading && s->head.has_more && over_limits(s));
 }

@@ -198,7 +198,9 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	list_init(&s->flight);
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
 	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
+	list_init(&s->finds);
 	list_init(&s->tidy);
+	list_init(&s->syncs);
 	stream_held_init(s);
 	retain_init(s);
 	reads_init(s);
@@ -233,7 +235,9 @@ void stream_close(struct stream *s, bool gone, void (*closed)(void *arg), void *
 	s->closed = closed;
 	s->closed_arg = arg;
 	on_lead(s, false, s->term);
+	syncs_run(s);
 	reads_cancel_all(s, ERR_CLOSED);
+	finds_cancel_all(s);
 	group_close(s->group, gone, group_closed);
 }
 
@@ -301,8 +305,9 @@ void stream_turn_end(struct stream *s)
 {
 	if (s->leading) retain_run(s);
 	tidy_run(s);
+	syncs_run(s);
 	stream_held_run(s);
-	stream_flush(s);
+	if (!retain_waits(s)) stream_flush(s);
 	if (s->closing) return;
 	reads_first_time(s);
 	/* Not while applying: the log hears of a whole run of entries at its end. */

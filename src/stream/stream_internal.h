@@ -31,6 +31,7 @@ struct head_fact {
 struct stream_head {
 	struct head_fact **facts; /* owned ring of owned facts */
 	uint32_t at, count, cap;
+	bool has_more;      /* one run was not enough: goes on soon */
 	bool covers_end;    /* every message up to ahead.last_seq is in it */
 	uint64_t trim_next; /* messages below are gone or proposed to go */
 	struct stream_read read;
@@ -93,7 +94,9 @@ struct stream {
 	struct list chunks; /* of struct chunk, last used at the back */
 	struct io_timer chunk_timer;
 	struct stream_req config_req;
-	struct list tidy; /* of subjects that have too many messages */
+	struct list finds; /* of struct find_last */
+	struct list tidy;  /* of subjects that have too many messages */
+	struct list syncs; /* of stream_req: they wait until the limits hold */
 	struct stream_req tidy_req;
 	bool tidying;
 	struct stream_read first_read; /* when the first message's time is not known */
@@ -124,6 +127,8 @@ void tidy_msg(struct stream *s, const struct record *r); /* a message was applie
 void tidy_all(struct stream *s);                         /* the limit may have changed */
 void tidy_run(struct stream *s);
 void tidy_reset(struct stream *s);
+bool tidy_is_done(const struct stream *s);
+void finds_cancel_all(struct stream *s);
 
 /* retain.c */
 void retain_init(struct stream *s);
@@ -132,6 +137,12 @@ void retain_reset(struct stream *s);
 /* A message was put into the open batch. */
 void retain_proposed(struct stream *s, uint64_t seq, uint64_t bytes, int64_t time_ns, struct slice subject);
 void retain_run(struct stream *s); /* enforces the limits as far as the head is known */
+/* The oldest messages must go and are being read: what was published meanwhile is not proposed without the drops that belong to it. */
+bool retain_waits(const struct stream *s);
+bool retain_is_trimming(const struct stream *s); /* limits are about to be enforced */
+
+/* sweep.c */
+void syncs_run(struct stream *s); /* answers who waits, when the limits hold or nobody enforces them */
 
 /* chunk.c: entries read from disk, kept for a while */
 struct chunk;

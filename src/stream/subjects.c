@@ -131,8 +131,11 @@ void subjects_removed(struct subjects *t, struct subject_entry *e, uint64_t seq,
 	if (seq) {
 		kept_remove(e, seq);
 		if (seq == e->first_seq_hint) e->first_seq_hint = seq + 1;
-		if (seq == e->last_seq && subject_is_kept(e))
+		if (seq == e->last_seq && subject_is_kept(e)) {
 			e->last_seq = e->kept[e->kept_head + e->kept_count - 1].seq;
+		} else if (seq == e->last_seq) {
+			t->unsure_marks++;
+		}
 	} else {
 		while (e->kept_count && e->kept[e->kept_head].seq < below) {
 			e->kept_head++;

@@ -3,7 +3,7 @@
  * reads some messages, proposes a DROP with their weights, goes on; its request is answered with the last proposal. */
 #include "stream_internal.h"
 
-enum { SWEEP_MSGS = 256, SWEEP_DROP_BYTES = 48 * 1024 };
+enum { SWEEP_MSGS = 256, SWEEP_DROP_BYTES = 48 * 1024, SWEEP_FLIGHT_MAX = 16 };
 
 struct sweep {
 	struct stream *stream;
@@ -14,16 +14,35 @@ struct sweep {
 	uint64_t left;      /* at most so many more */
 	uint64_t removed;
 	bool unwanted_only; /* interest: only what no consumer wants */
+	bool reading;
+	enum err result;
 	struct stream_read read;
-	struct stream_req drop_req;
-	struct buf drop;
+	struct buf drop; /* being gathered */
 	uint64_t msgs, bytes;
+	unsigned flight; /* drops that are proposed and not applied */
 };
 
-static void sweep_end(struct sweep *w, enum err result)
+/* A drop on its way: reading goes on meanwhile. */
+struct sweep_drop {
+	struct stream_req req;
+	struct sweep *sweep;
+	uint64_t msgs;
+};
+
+static void sweep_step(struct sweep *w);
+
+/* Ends when nothing is on its way any more; else goes on if it may. */
+static void sweep_go_on(struct sweep *w)
 {
+	bool done = w->result != OK || w->next >= w->end || w->left == 0;
+	if (w->reading || (done && w->flight)) return;
+	if (!done) {
+		if (w->flight < SWEEP_FLIGHT_MAX) sweep_step(w);
+		return;
+	}
 	struct stream_req *req = w->req;
 	uint64_t removed = w->removed;
+	enum err result = w->result;
 	buf_deinit(&w->drop);
 	mem_free(w->filter);
 	mem_free(w);
@@ -33,30 +52,34 @@ static void sweep_end(struct sweep *w, enum err result)
 	req->done(req);
 }
 
-static void sweep_step(struct sweep *w);
-
 static void drop_done(struct stream_req *r)
 {
-	struct sweep *w = CONTAINER_OF(r, struct sweep, drop_req);
-	if (r->result != OK) {
-		sweep_end(w, r->result);
-		return;
+	struct sweep_drop *d = CONTAINER_OF(r, struct sweep_drop, req);
+	struct sweep *w = d->sweep;
+	if (r->result == OK) {
+		w->removed += d->msgs;
+	} else if (w->result == OK) {
+		w->result = r->result;
 	}
-	w->removed += w->msgs;
-	w->msgs = w->bytes = 0;
-	buf_clear(&w->drop);
-	if (w->next >= w->end || w->left == 0) {
-		sweep_end(w, OK);
-	} else {
-		sweep_step(w);
-	}
+	w->flight--;
+	mem_free(d);
+	sweep_go_on(w);
 }
 
-static void propose(struct sweep *w)
+/* `clears`: everything goes, whatever was gathered. */
+static void propose(struct sweep *w, bool clears)
 {
-	w->drop_req = (struct stream_req) { .done = drop_done };
-	enum err e = stream_propose_drop(w->stream, buf_slice(&w->drop), w->msgs, w->bytes, &w->drop_req);
-	if (e != OK) sweep_end(w, e);
+	struct sweep_drop *d = NEW(struct sweep_drop);
+	*d = (struct sweep_drop) { .req.done = drop_done, .sweep = w, .msgs = w->msgs };
+	w->flight++;
+	enum err e = clears ? stream_propose_clear(w->stream, &d->req)
+			    : stream_propose_drop(w->stream, buf_slice(&w->drop), w->msgs, w->bytes, &d->req);
+	w->msgs = w->bytes = 0;
+	buf_clear(&w->drop);
+	if (e == OK) return;
+	w->result = e;
+	w->flight--;
+	mem_free(d);
 }
 
 static void take(struct sweep *w)
@@ -82,7 +105,8 @@ static void take(struct sweep *w)
 static void read_done(struct stream_read *r)
 {
 	struct sweep *w = CONTAINER_OF(r, struct sweep, read);
-	if (r->result == OK) {
+	w->reading = false;
+	if (r->result == OK && w->result == OK) {
 		bool past = r->msgs[0].seq >= w->end;
 		uint64_t next = r->next, before = w->next;
 		take(w);
@@ -91,22 +115,20 @@ static void read_done(struct stream_read *r)
 		} else if (w->next == before) {
 			w->next = next;
 		}
-	}
-	enum err result = r->result;
-	stream_read_release(r);
-	if (result == ERR_NOT_FOUND) {
+	} else if (r->result == ERR_NOT_FOUND) {
 		w->next = w->end;
-		result = OK;
+	} else if (w->result == OK) {
+		w->result = r->result;
 	}
-	if (result != OK) {
-		sweep_end(w, result);
-	} else if (w->msgs) {
-		propose(w);
-	} else if (w->next >= w->end || w->left == 0) {
-		sweep_end(w, OK);
-	} else {
-		sweep_step(w);
-	}
+	stream_read_release(r);
+	if (w->result == OK && w->msgs) propose(w, false);
+	sweep_go_on(w);
+}
+
+static void read_start(struct sweep *w)
+{
+	w->reading = true;
+	stream_read_start(w->stream, &w->read);
 }
 
 static void sweep_step(struct sweep *w)
@@ -118,7 +140,7 @@ static void sweep_step(struct sweep *w)
 		w->read.filters = &w->filter_slice;
 		w->read.filter_count = 1;
 	}
-	stream_read_start(w->stream, &w->read);
+	read_start(w);
 }
 
 static struct sweep *sweep_make(
@@ -143,13 +165,35 @@ static void answer_later(struct stream *s, struct stream_req *req)
 {
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, 1, 1);
 	w->read = (struct stream_read) { .done = read_done, .from = s->machine.seqs.last_seq + 1, .max_msgs = 1 };
-	stream_read_start(s, &w->read);
+	read_start(w);
+}
+
+/* Everything that is in flight is applied when it is done. */
+static void sync_flight(struct stream *s, struct stream_req *req)
+{
+	if ((s->open || !list_is_empty(&s->flight)) && stream_propose_consumer(s, SLICE_NULL, req) == OK) return;
+	answer_later(s, req);
+}
+
+static bool limits_hold(const struct stream *s) { return !s->leading || (!retain_is_trimming(s) && tidy_is_done(s)); }
+
+void syncs_run(struct stream *s)
+{
+	if (list_is_empty(&s->syncs) || !limits_hold(s)) return;
+	struct list now;
+	list_init(&now);
+	list_splice_back(&now, &s->syncs);
+	for (struct list *node; (node = list_pop_front(&now)) != NULL;)
+		sync_flight(s, CONTAINER_OF(node, struct stream_req, link));
 }
 
 void stream_sync(struct stream *s, struct stream_req *req)
 {
-	if ((s->open || !list_is_empty(&s->flight)) && stream_propose_consumer(s, SLICE_NULL, req) == OK) return;
-	answer_later(s, req);
+	if (limits_hold(s)) {
+		sync_flight(s, req);
+	} else {
+		list_push_back(&s->syncs, &req->link);
+	}
 }
 
 void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
@@ -199,6 +243,20 @@ void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t 
 	purge_below(s, keep ? bound_that_keeps(s, keep) : seq ? seq : ix->last_seq + 1, req);
 }
 
+/* From inside the request's call: an error is not told in it. */
+static void propose_first(struct sweep *w, bool clears)
+{
+	propose(w, clears);
+	if (w->result == OK && w->next < w->end) {
+		sweep_go_on(w);
+	} else if (w->result != OK) {
+		w->read = (struct stream_read) {
+			.done = read_done, .from = w->stream->machine.seqs.last_seq + 1, .max_msgs = 1
+		};
+		read_start(w);
+	}
+}
+
 static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req)
 {
 	const struct seq_index *ix = &s->machine.seqs;
@@ -209,9 +267,7 @@ static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req
 	if (bound > ix->last_seq && list_is_empty(&s->flight) && !s->open) {
 		struct sweep *w = sweep_make(s, req, SLICE_NULL, 1, 1);
 		w->msgs = ix->live;
-		w->drop_req = (struct stream_req) { .done = drop_done };
-		enum err e = stream_propose_clear(s, &w->drop_req);
-		if (e != OK) sweep_end(w, e);
+		propose_first(w, true);
 		return;
 	}
 	/* whole blocks by number, the rest by name; a bound beyond the end means the end */
@@ -225,8 +281,7 @@ static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req
 	}
 	drop_begin(&w->drop, number);
 	w->msgs = whole;
-	w->bytes = 0;
-	propose(w);
+	propose_first(w, false);
 }
 
 void stream_sweep_unwanted(struct stream *s)

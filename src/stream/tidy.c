@@ -14,14 +14,21 @@ static bool is_unsure(const struct stream *s, const struct subject_entry *e)
 	return !seq_index_is_live(&s->machine.seqs, e->last_seq);
 }
 
+enum { STEP_SUBJECTS = 16 * 1024 }; /* looked at before others have their turn */
+
 struct find_last {
+	struct list link;
 	struct stream *stream;
 	struct stream_req *req;
 	struct stream_read read;
+	struct io_timer rest;       /* others have their turn */
 	struct buf filter, subject; /* subject: the one that is looked for now */
 	struct slice wanted;
-	uint32_t id;
+	uint32_t id, id_next;  /* id_next: where the search for the next one goes on */
 	uint64_t block, found; /* block: the one that is looked through, from its start */
+	size_t budget;
+	uint64_t marks;
+	bool all, missed; /* every subject was asked for; of one it was not found */
 };
 
 static void find_step(struct find_last *f);
@@ -29,12 +36,19 @@ static void find_step(struct find_last *f);
 static void find_end(struct find_last *f, enum err result)
 {
 	struct stream_req *req = f->req;
+	list_remove(&f->link);
+	io_timer_stop(f->stream->options.io, &f->rest);
 	buf_deinit(&f->filter);
 	buf_deinit(&f->subject);
 	mem_free(f);
 	if (!req) return;
 	req->result = result;
 	req->done(req);
+}
+
+void finds_cancel_all(struct stream *s)
+{
+	while (!list_is_empty(&s->finds)) find_end(CONTAINER_OF(s->finds.next, struct find_last, link), ERR_CLOSED);
 }
 
 static void find_read_done(struct stream_read *r)
@@ -58,43 +72,76 @@ static void find_read_done(struct stream_read *r)
 	struct subject_entry *at = subjects_by_id(&s->machine.subjects, f->id);
 	if (at && f->found && seq_index_is_live(&s->machine.seqs, f->found) && is_unsure(s, at))
 		subjects_last_found(&s->machine.subjects, at, f->found);
+	f->missed |= at && is_unsure(s, at); /* removed while it was read: whoever asks, asks again */
+	f->id = UINT32_MAX;
 	find_step(f);
 }
 
-/* The highest block that still counts a message of the subject. */
-static bool block_of(const struct stream *s, uint32_t id, uint64_t *number)
+enum found { FOUND, FOUND_NONE, FOUND_NOT_YET };
+
+/* The highest block below or at f->block that still counts a message of the subject. */
+static enum found block_of(struct find_last *f)
 {
-	const struct seq_index *ix = &s->machine.seqs;
-	for (uint64_t n = ix->base + ix->count; n-- > ix->base;) {
-		const struct seq_block *k = seq_index_block(ix, n);
-		for (uint32_t i = 0; k && i < k->subject_count; i++) {
-			if (k->subjects[i].id != id) continue;
-			*number = n;
-			return true;
-		}
+	const struct seq_index *ix = &f->stream->machine.seqs;
+	for (;; f->block--) {
+		if (f->block < ix->base || ix->count == 0) return FOUND_NONE;
+		const struct seq_block *k = f->block < ix->base + ix->count ? seq_index_block(ix, f->block) : NULL;
+		if (k && f->budget < k->subject_count) return FOUND_NOT_YET;
+		f->budget -= k ? k->subject_count : 0;
+		for (uint32_t i = 0; k && i < k->subject_count; i++)
+			if (k->subjects[i].id == f->id) return FOUND;
+		if (f->block == 0) return FOUND_NONE;
 	}
-	return false;
 }
 
-static struct subject_entry *next_unsure(const struct stream *s, const struct slice *filter)
+static struct subject_entry *next_unsure(const struct stream *s, struct slice filter, uint32_t *from, size_t *budget)
 {
-	for (uint32_t i = 0; i < s->machine.subjects.id_next; i++) {
-		struct subject_entry *e = s->machine.subjects.by_id[i];
-		if (e && is_unsure(s, e) && (filter->n == 0 || subject_match(*filter, subject_name(e)))) return e;
+	const struct subjects *t = &s->machine.subjects;
+	if (filter.n && subject_is_literal(filter)) {
+		struct subject_entry *e = *from == 0 ? subjects_find(t, filter) : NULL;
+		*from = t->id_next;
+		return e && is_unsure(s, e) ? e : NULL;
+	}
+	for (; *from < t->id_next && *budget; ++*from, --*budget) {
+		struct subject_entry *e = t->by_id[*from];
+		if (e && is_unsure(s, e) && (filter.n == 0 || subject_match(filter, subject_name(e)))) return e;
 	}
 	return NULL;
 }
 
+/* The next subject that is not sure; its newest block is where f->block is. */
+static enum found find_next(struct find_last *f)
+{
+	struct stream *s = f->stream;
+	const struct seq_index *ix = &s->machine.seqs;
+	if (f->id == UINT32_MAX) {
+		struct subject_entry *e = next_unsure(s, buf_slice(&f->filter), &f->id_next, &f->budget);
+		if (!e) return f->id_next < s->machine.subjects.id_next ? FOUND_NOT_YET : FOUND_NONE;
+		f->id = e->id;
+		f->id_next = e->id + 1;
+		f->block = ix->base + ix->count;
+	}
+	return block_of(f);
+}
+
+static void find_rested(struct io_timer *t) { find_step(CONTAINER_OF(t, struct find_last, rest)); }
+
 static void find_step(struct find_last *f)
 {
 	struct stream *s = f->stream;
-	struct slice filter = buf_slice(&f->filter);
-	struct subject_entry *e = next_unsure(s, &filter);
-	if (!e || !block_of(s, e->id, &f->block)) {
+	enum found found;
+	f->budget = STEP_SUBJECTS;
+	while ((found = find_next(f)) == FOUND_NONE && f->id != UINT32_MAX) f->id = UINT32_MAX;
+	if (found == FOUND_NOT_YET) {
+		io_timer_start(s->options.io, &f->rest, 0);
+		return;
+	}
+	struct subject_entry *e = found == FOUND ? subjects_by_id(&s->machine.subjects, f->id) : NULL;
+	if (!e) {
+		if (f->all && !f->missed) s->machine.subjects.unsure_known = f->marks;
 		find_end(f, OK);
 		return;
 	}
-	f->id = e->id;
 	f->found = 0;
 	buf_clear(&f->subject);
 	buf_append_slice(&f->subject, subject_name(e));
@@ -110,7 +157,10 @@ static void find_step(struct find_last *f)
 
 bool stream_knows_last(const struct stream *s, struct slice filter)
 {
-	if (filter.n == 0 || !subject_is_literal(filter)) return next_unsure(s, &filter) == NULL;
+	uint32_t from = 0;
+	size_t budget = SIZE_MAX;
+	if (s->machine.subjects.unsure_known == s->machine.subjects.unsure_marks) return true;
+	if (filter.n == 0 || !subject_is_literal(filter)) return next_unsure(s, filter, &from, &budget) == NULL;
 	const struct subject_entry *e = subjects_find(&s->machine.subjects, filter);
 	return !e || !is_unsure(s, e);
 }
@@ -124,6 +174,10 @@ void stream_find_last(struct stream *s, struct slice filter, struct stream_req *
 	f->read = (struct stream_read) { .done = find_read_done, .from = s->machine.seqs.last_seq + 1, .max_msgs = 1 };
 	f->id = UINT32_MAX;
 	f->block = UINT64_MAX >> SEQ_BLOCK_SHIFT >> 1;
+	f->all = filter.n == 0;
+	f->marks = s->machine.subjects.unsure_marks;
+	f->rest.fire = find_rested;
+	list_push_back(&s->finds, &f->link);
 	stream_read_start(s, &f->read); /* of nothing: so that done never comes from inside the call */
 }
 
@@ -192,6 +246,8 @@ void tidy_run(struct stream *s)
 {
 	if (s->leading && !list_is_empty(&s->tidy)) tidy_next(s);
 }
+
+bool tidy_is_done(const struct stream *s) { return !s->tidying && list_is_empty(&s->tidy); }
 
 void tidy_reset(struct stream *s)
 {

@@ -2,7 +2,10 @@
 """Limits, removals and counts of streams where they meet: messages in flight, limits that are set later, messages read back from disk."""
 import asyncio
 import json
+import socket
+import threading
 
+import harness
 import nats.errors
 import nats.js.errors
 import pytest
@@ -199,3 +202,94 @@ async def test_settled_state_survives_kills(make_server, connect):
             await m.ack_sync()
     assert sorted(left) == [n * 10 + i for n in range(12) for i in range(10)][60:]
     assert (await state(js, "W")).messages == 0
+
+
+@pytest.mark.thebes  # nats-server 2.9 does not apply max_msgs_per_subject to what is there when it is set
+async def test_limits_are_exact_when_the_oldest_are_on_disk(make_server, connect):
+    """After a restart the oldest messages must be read before they can go: what a client sees is never over the limit all the same."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS if harness.is_thebes() else None)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="D", subjects=["d.*"], max_msgs=3000)
+    for _ in range(6):
+        await asyncio.gather(*[js.publish(f"d.{i % 7}", b"x" * 1000) for i in range(600)])
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=10)
+    for i in range(20):
+        ack = await js.publish("d.0", b"y")
+        now = await state(js, "D")
+        assert (now.messages, now.last_seq, now.first_seq) == (3000, ack.seq, ack.seq - 2999)
+    await burst(js, [f"d.{i % 7}" for i in range(2000)])
+    assert (await state(js, "D")).messages == 3000
+    await js.update_stream(name="D", subjects=["d.*"], max_msgs=50)
+    assert (await state(js, "D")).messages == 50
+    await js.update_stream(name="D", subjects=["d.*"], max_msgs=50, max_msgs_per_subject=3)
+    await js.publish("d.1", b"")
+    now = await js.stream_info("D", subjects_filter=">")
+    assert now.state.subjects == {f"d.{i}": 3 for i in range(7)}
+
+
+@pytest.mark.thebes  # nats-server 2.9 does not apply max_msgs_per_subject to what is there when it is set
+async def test_purge_and_limit_by_subject_of_what_is_on_disk(make_server, connect):
+    server = make_server(jetstream=True, config=SMALL_SLOTS if harness.is_thebes() else None)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="C", subjects=["c.*"])
+    for n in range(4):
+        await asyncio.gather(*[js.publish(f"c.{i % 5}", b"x" * 1000) for i in range(1000)])
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.purge_stream("C", subject="c.0")
+    assert (await state(js, "C")).messages == 3200
+    await js.purge_stream("C", subject="c.1", keep=10)
+    now = await js.stream_info("C", subjects_filter=">")
+    assert now.state.subjects == {"c.1": 10, "c.2": 800, "c.3": 800, "c.4": 800}
+    await js.update_stream(name="C", subjects=["c.*"], max_msgs_per_subject=4)
+    now = await js.stream_info("C", subjects_filter=">")
+    assert now.state.subjects == {f"c.{i}": 4 for i in (1, 2, 3, 4)}
+    assert now.state.first_seq == 3982
+
+
+async def test_the_one_that_matches_behind_much_that_does_not(make_server, connect):
+    """A block of the index whose matching message is its last: several reads from disk find nothing."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS if harness.is_thebes() else None)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="R", subjects=["r.>"])
+    for _ in range(10):
+        await asyncio.gather(*[js.publish("r.many", b"x" * 4000) for _ in range(102)])
+    assert (await js.publish("r.one", b"found")).seq == 1021
+    await asyncio.gather(*[js.publish("r.many", b"x" * 4000) for _ in range(300)])
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=10)
+    sub = await js.pull_subscribe("r.one", "c")
+    (msg,) = await sub.fetch(1, timeout=10)
+    assert msg.data == b"found" and msg.metadata.num_pending == 0
+    assert (await js.get_msg("R", 2, subject="r.one", next=True)).seq == 1021
+    await js.delete_msg("R", 1021)
+    with pytest.raises(nats.js.errors.NotFoundError):
+        await js.get_last_msg("R", "r.one")
+
+
+def test_who_publishes_too_fast_is_read_slower(make_server):
+    """A publisher that never waits for an ack gets all of them, and no 10023, when the disk cannot keep up with it."""
+    server = make_server(jetstream=True)
+    count, body = 20000, b"x" * 4096
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as k:
+        lines = k.makefile("rb")
+        create = json.dumps({"name": "F", "subjects": ["f"]}).encode()
+        k.sendall(b'CONNECT {"verbose":false}\r\nSUB _I.* 1\r\nPUB $JS.API.STREAM.CREATE.F _I.c %d\r\n%s\r\n' % (len(create), create))
+        while not lines.readline().startswith(b"MSG"):
+            pass
+        assert b'"error"' not in lines.readline()
+        chunk = (b"PUB f _I.a %d\r\n%s\r\n" % (len(body), body)) * 100
+        sender = threading.Thread(target=lambda: [k.sendall(chunk) for _ in range(count // 100)])
+        sender.start()
+        for seq in range(1, count + 1):
+            line = lines.readline()
+            while not line.startswith(b"MSG"):
+                if line == b"PING\r\n":
+                    k.sendall(b"PONG\r\n")
+                line = lines.readline()
+            assert json.loads(lines.readline()) == {"stream": "F", "seq": seq}
+        sender.join()

@@ -27,7 +27,7 @@ static void check_relations(struct slice a, struct slice b)
 
 static void check_router(struct slice pattern, struct slice subject)
 {
-	static const struct sink_ops ops = { take };
+	static const struct sink_ops ops = { .deliver = take };
 	struct router r;
 	struct sink sink = { &ops };
 	struct sub sub = { .sink = &sink };

@@ -121,7 +121,7 @@ static size_t route_run(void *arg)
 
 static void routing_open(struct routing *b, size_t sub_count, const char *format, const char *queue)
 {
-	static const struct sink_ops ops = { take };
+	static const struct sink_ops ops = { .deliver = take };
 	*b = (struct routing) { .sink = { &ops }, .subs = mem_zalloc((sub_count + 1) * sizeof(struct sub)) };
 	router_init(&b->r, 1);
 	char name[64];

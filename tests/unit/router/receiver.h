@@ -29,7 +29,7 @@ static inline bool receiver_deliver(struct sink *k, struct sub *s, const struct 
 
 static inline const struct sink_ops *receiver_ops(void)
 {
-	static const struct sink_ops ops = { receiver_deliver };
+	static const struct sink_ops ops = { .deliver = receiver_deliver };
 	return &ops;
 }
 

@@ -220,7 +220,7 @@ static bool leave_and_refuse(struct sink *k, struct sub *s, const struct msg *m)
 static void member_goes_and_refuses(void **state)
 {
 	(void)state;
-	static const struct sink_ops leaving = { leave_and_refuse };
+	static const struct sink_ops leaving = { .deliver = leave_and_refuse };
 	struct router r;
 	router_init(&r, 7);
 	for (int round = 0; round < 50; round++) {

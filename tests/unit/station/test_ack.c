@@ -227,7 +227,7 @@ static void order_of_admission(void **state)
 			"\"err_code\":10071,\"description\":\"wrong last sequence: 1\"" },
 		{ H("Nats-Expected-Last-Msg-Id: b\r\n"),
 			"\"err_code\":10070,\"description\":\"wrong last msg ID: a\"" },
-		{ H("Nats-Expected-Last-Sequence: x\r\n"), "\"err_code\":10003" },
+		{ H("Nats-Expected-Last-Sequence: x\r\n"), "\"err_code\":10071" },
 		{ H("Nats-Expected-Last-Subject-Sequence-Subject: s\r\n"), "\"err_code\":10193" },
 		{ H("Nats-Expected-Last-Subject-Sequence: 0\r\nNats-Expected-Last-Subject-Sequence-Subject: *\r\n"),
 			"sequence: 1\"" },

@@ -146,19 +146,19 @@ struct conf {
 	struct conf_account
 		*accounts; /* owned; [0] is $G and holds authorization.users; one is_system unless switched off */
 	size_t account_count;
-	bool accounts_are_set;      /* an accounts block was written */
 	const char *system_account; /* never NULL unless switched off */
 	const char *no_auth_user;
 	/* All configured users belong to the system account: connections without credentials join $G, while
 	 * INFO.auth_required stays true (spec §2.1). */
 	bool is_open_to_global;
+	bool accounts_are_set; /* an accounts block was written */
 
 	/* TLS for clients (spec §1.9, §3.3) */
 	struct {
 		bool is_on;   /* certificate and key are set, and nobody switched it off */
 		bool enabled; /* as written; where nothing is written a map that is there is on */
+		bool verify;  /* clients must show a certificate */
 		const char *cert_file, *key_file, *ca_file; /* PEM; ca_file may be NULL */
-		bool verify;                                /* clients must show a certificate */
 		const char *min_version;                    /* "1.2" or "1.3" */
 		uint64_t timeout_ns;                        /* for the handshake */
 	} tls;

@@ -195,13 +195,14 @@ static unsigned surrogate_half(const uint8_t *p, size_t n)
 /* Half a pair means U+FFFD to Go's decoder; ours would refuse the whole. */
 static void surrogates_mend(uint8_t *p, size_t n)
 {
+	static const uint8_t replacement[] = { 'f', 'f', 'f', 'd' };
 	for (size_t at = 0; at + 1 < n; at++) {
 		if (p[at] != '\\') continue;
 		unsigned half = surrogate_half(p + at, n - at);
 		if (half == 1 && surrogate_half(p + at + 6, n - at - size_min(n - at, 6)) == 2)
 			at += 10;
 		else if (half)
-			memcpy(p + at + 2, "fffd", 4);
+			memcpy(p + at + 2, replacement, sizeof replacement);
 		at++; /* the escaped letter may be a backslash */
 	}
 }

@@ -47,6 +47,37 @@ static void decoding(void **state)
 	}
 }
 
+/* Half a pair is U+FFFD, a whole one is its letter, and a backslash that is itself escaped begins nothing. */
+static void surrogates(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *written, *read;
+	} cases[] = {
+		{ "\\ud83d\\ude00", "\xf0\x9f\x98\x80" },
+		{ "\\uD83D\\uDE00!", "\xf0\x9f\x98\x80!" },
+		{ "\\ud800", "\xef\xbf\xbd" },
+		{ "\\ud800A", "\xef\xbf\xbd"
+			      "A" },
+		{ "\\ud800\\n", "\xef\xbf\xbd\n" },
+		{ "\\udc00\\ud800", "\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\\ud800\\ud83d\\ude00", "\xef\xbf\xbd\xf0\x9f\x98\x80" },
+		{ "\\\\ud800", "\\ud800" },
+		{ "\\\\\\udfff", "\\\xef\xbf\xbd" },
+		{ "\\ud7ff\\ue000", "\xed\x9f\xbf\xee\x80\x80" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct wire_connect c;
+		struct buf json = { 0 };
+		buf_printf(&json, "{\"name\":\"%s\"}", cases[i].written);
+		wire_connect_init(&c);
+		assert_int_equal(wire_connect_parse(&c, buf_slice(&json)), WIRE_ERROR_NONE);
+		assert_string_equal((const char *)c.name.p, cases[i].read);
+		wire_connect_deinit(&c);
+		buf_deinit(&json);
+	}
+}
+
 static void depth(void **state)
 {
 	(void)state;
@@ -122,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decoding),
+		cmocka_unit_test(surrogates),
 		cmocka_unit_test(depth),
 		cmocka_unit_test(merging),
 		cmocka_unit_test(encoding),

@@ -31,6 +31,8 @@ struct meta_ops {
 	void (*added)(void *arg, const struct meta_stream *row);
 	void (*changed)(void *arg, const struct meta_stream *row);
 	void (*removed)(void *arg, const struct meta_stream *row);
+	/* The stream of the row begins anew in the row's group; what it was is over. */
+	void (*renewed)(void *arg, const struct meta_stream *row, uint64_t old_group);
 	void (*lead)(void *arg, bool leading);
 };
 /* Opens the catalogue: makes its group when the store is fresh (with `self` as only voter), else restores it. Blocking, before the loop
@@ -46,6 +48,7 @@ typedef bool meta_each_fn(void *arg, const struct meta_stream *row);
 void meta_each(const struct meta *m, meta_each_fn *each, void *arg);
 const struct meta_stream *meta_find(const struct meta *m, struct slice account, struct slice name); /* NULL */
 uint64_t meta_hash(const struct meta *m);
+uint64_t meta_next_group(const struct meta *m); /* ids below it were given out */
 
 /* The caller's memory until done. result: OK (committed and applied), ERR_EXISTS, ERR_NOT_FOUND (decided when it is applied),
  * ERR_NOT_LEADER, ERR_FULL, ERR_NO_SPACE, ERR_UNKNOWN_OUTCOME. Never from inside the call. */
@@ -57,6 +60,9 @@ struct meta_req {
 };
 void meta_stream_create(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r);
 void meta_stream_update(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r);
+/* Gives the stream a new group and a new time of creation: with its configuration it stays, everything else is gone. For streams in memory
+ * after a start (S24). */
+void meta_stream_renew(struct meta *m, struct slice account, struct slice name, struct meta_req *r);
 void meta_stream_delete(struct meta *m, struct slice account, struct slice name, struct meta_req *r);
 
 #endif

@@ -22,7 +22,8 @@ struct vault {
 	struct api api;
 	uint64_t opened_ns;
 	enum { VAULT_OFF, VAULT_OPEN, VAULT_CLOSING, VAULT_CLOSED } state;
-	bool is_ready;
+	bool is_ready, is_tidy;
+	size_t renewing;       /* streams in memory that are being begun anew */
 	struct io_timer timer; /* while it is not ready: looks again */
 };
 /* Opens or bears the store of conf->jetstream.store_dir and everything in it. Blocking, before the loop runs. On failure `why` is one

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum meta_record_kind { META_SET = 1, META_UPDATE, META_DELETE };
+enum meta_record_kind { META_SET = 1, META_UPDATE, META_DELETE, META_RENEW };
 enum { META_VERSION = 1, ROW_HEAD_BYTES = 24 };
 
 struct row {
@@ -169,6 +169,22 @@ static enum err apply_delete(struct meta *m, const struct meta_stream *in)
 	return OK;
 }
 
+/* The configuration's place holds the id of the group that is over. */
+static enum err apply_renew(struct meta *m, const struct meta_stream *in)
+{
+	struct row *r = row_find(m, in->account, in->name);
+	if (!r || in->config.n != 8 || r->pub.group != le64_get(in->config.p)) return ERR_NOT_FOUND;
+	if (in->group < m->next_group) return ERR_EXISTS;
+	uint64_t old = r->pub.group;
+	note_gone(m, old);
+	r->pub.group = in->group;
+	r->pub.created_ns = in->created_ns;
+	r->where = ROW_NEW;
+	m->next_group = in->group + 1;
+	if (m->serving) m->ops->renewed(m->arg, &r->pub, old);
+	return OK;
+}
+
 static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice body)
 {
 	struct meta *m = owner;
@@ -184,6 +200,7 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 		switch ((enum meta_record_kind)r.kind) {
 		case META_SET: m->applied_result = apply_set(m, &in); break;
 		case META_UPDATE: m->applied_result = apply_update(m, &in); break;
+		case META_RENEW: m->applied_result = apply_renew(m, &in); break;
 		case META_DELETE: m->applied_result = apply_delete(m, &in); break;
 		default: return false;
 		}
@@ -374,6 +391,7 @@ void meta_free(struct meta *m)
 
 bool meta_is_leader(const struct meta *m) { return m->leading; }
 uint64_t meta_hash(const struct meta *m) { return m->hash ^ m->next_group; }
+uint64_t meta_next_group(const struct meta *m) { return m->next_group; }
 
 static int by_key(const void *a, const void *b)
 {
@@ -438,15 +456,21 @@ static void propose(
 	io_defer(m->io, &c->task);
 }
 
+static uint64_t next_id(const struct meta *m)
+{
+	uint64_t id = m->next_group;
+	LIST_EACH (node, &m->requests) {
+		const struct meta_call *c = CONTAINER_OF(node, struct meta_call, link);
+		if (c->req->group >= id) id = c->req->group + 1;
+	}
+	return id;
+}
+
 void meta_stream_create(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r)
 {
 	struct buf json = { 0 }, row = { 0 };
 	struct slice name = slice_of_str(config->name);
-	r->group = m->next_group;
-	LIST_EACH (node, &m->requests) {
-		const struct meta_call *c = CONTAINER_OF(node, struct meta_call, link);
-		if (c->req->group >= r->group) r->group = c->req->group + 1;
-	}
+	r->group = next_id(m);
 	stream_config_print(&json, config);
 	row_encode(&row, r->group, io_wall_ns(m->io), account, name, buf_slice(&json));
 	propose(m, META_SET, buf_slice(&row), r, row_find(m, account, name) ? ERR_EXISTS : OK);
@@ -463,6 +487,18 @@ void meta_stream_update(struct meta *m, struct slice account, const struct strea
 	row_encode(&bytes, r->group, 0, account, slice_of_str(config->name), buf_slice(&json));
 	propose(m, META_UPDATE, buf_slice(&bytes), r, row ? OK : ERR_NOT_FOUND);
 	buf_deinit(&json);
+	buf_deinit(&bytes);
+}
+
+void meta_stream_renew(struct meta *m, struct slice account, struct slice name, struct meta_req *r)
+{
+	struct buf bytes = { 0 };
+	uint8_t old[8];
+	const struct row *row = row_find(m, account, name);
+	le64_put(old, row ? row->pub.group : 0);
+	r->group = next_id(m);
+	row_encode(&bytes, r->group, io_wall_ns(m->io), account, name, slice_of(old, sizeof old));
+	propose(m, META_RENEW, buf_slice(&bytes), r, row ? OK : ERR_NOT_FOUND);
 	buf_deinit(&bytes);
 }
 

@@ -4,17 +4,30 @@
 #include "thebes/vault.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { READY_MAX_S = 10, READY_STEP_MS = 1 };
 
 /* ---- the catalogue's rows become stations ---- */
 
+static bool is_in_memory(const struct meta_stream *row)
+{
+	struct stream_config config;
+	struct js_error why;
+	bool good = stream_config_parse(&config, row->config, &why);
+	bool in_memory = good && config.storage == STREAM_MEMORY;
+	if (good) stream_config_deinit(&config);
+	return in_memory;
+}
+
 static void row_added(void *arg, const struct meta_stream *row)
 {
 	struct vault *v = arg;
-	/* After a restart the last rows may be applied late: their groups are there. A failure was said. */
-	(void)stations_add(&v->stations, row, log_group_find(v->log, row->group) == NULL);
+	/* After a start, and when the last rows are applied late, their groups are there. What an earlier process kept in memory is over: it is
+	 * renewed when the catalogue is led. A failure was said. */
+	bool is_there = log_group_find(v->log, row->group) != NULL;
+	if (!is_there || !is_in_memory(row)) (void)stations_add(&v->stations, row, !is_there);
 }
 
 static void row_changed(void *arg, const struct meta_stream *row)
@@ -29,13 +42,101 @@ static void row_removed(void *arg, const struct meta_stream *row)
 	stations_remove(&v->stations, row);
 }
 
-static const struct meta_ops catalogue_ops = { .added = row_added, .changed = row_changed, .removed = row_removed };
+/* A group that nobody has opened and no row names. */
+static void drop_group(struct vault *v, uint64_t id)
+{
+	struct log_group *g = raft_group_find(&v->groups, id) ? NULL : log_group_find(v->log, id);
+	if (g) log_group_gone(g, NULL);
+}
+
+static void row_renewed(void *arg, const struct meta_stream *row, uint64_t old_group)
+{
+	struct vault *v = arg;
+	drop_group(v, old_group);
+	row_added(v, row);
+}
+
+static const struct meta_ops catalogue_ops = {
+	.added = row_added, .changed = row_changed, .removed = row_removed, .renewed = row_renewed
+};
 
 static bool open_row(void *arg, const struct meta_stream *row)
 {
-	struct vault *v = arg;
-	(void)stations_add(&v->stations, row, log_group_find(v->log, row->group) == NULL);
+	row_added(arg, row);
 	return true;
+}
+
+/* ---- streams in memory begin anew, groups without a row go: once, when the catalogue is known to be whole ---- */
+
+struct renewal {
+	struct meta_req req;
+	struct vault *vault;
+	struct meta_stream row; /* account and name: owned copies in text */
+	char text[];
+};
+
+static void renewal_done(struct meta_req *r)
+{
+	struct renewal *w = CONTAINER_OF(r, struct renewal, req);
+	if (r->result != OK && r->result != ERR_UNKNOWN_OUTCOME)
+		diag_line(w->vault->diag, DIAG_ERROR, "vault: stream %.*s in memory can not begin anew (%s)",
+			SLICE_FMT(w->row.name), err_text(r->result));
+	w->vault->renewing--;
+	mem_free(w);
+}
+
+struct rows { /* of the catalogue, looked at while it does not change */
+	struct vault *vault;
+	uint64_t *groups;          /* owned */
+	struct renewal **renewals; /* owned; the items go to their requests */
+	size_t group_count, renewal_count;
+};
+
+static bool note_row(void *arg, const struct meta_stream *row)
+{
+	struct rows *rows = arg;
+	struct vault *v = rows->vault;
+	rows->groups = mem_realloc(rows->groups, (rows->group_count + 1) * sizeof *rows->groups);
+	rows->groups[rows->group_count++] = row->group;
+	if (stations_find(&v->stations, row->account, row->name) || !is_in_memory(row)) return true;
+	struct renewal *w = mem_zalloc(sizeof *w + row->account.n + row->name.n);
+	*w = (struct renewal) { .req.done = renewal_done, .vault = v };
+	memcpy(w->text, row->account.p, row->account.n);
+	memcpy(w->text + row->account.n, row->name.p, row->name.n);
+	w->row.account = slice_of(w->text, row->account.n);
+	w->row.name = slice_of(w->text + row->account.n, row->name.n);
+	rows->renewals = mem_realloc(rows->renewals, (rows->renewal_count + 1) * sizeof *rows->renewals);
+	rows->renewals[rows->renewal_count++] = w;
+	return true;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void tidy_up(struct vault *v)
+{
+	struct rows rows = { .vault = v };
+	meta_each(v->meta, note_row, &rows);
+	if (rows.group_count) qsort(rows.groups, rows.group_count, sizeof *rows.groups, by_number);
+	for (struct log_group *g = log_group_after(v->log, 0); g;) {
+		uint64_t id = log_group_id(g);
+		bool is_known = id == META_GROUP || (rows.group_count && bsearch(&id, rows.groups, rows.group_count,
+										 sizeof *rows.groups, by_number));
+		/* an id that this catalogue never gave out is not its to judge */
+		if (!is_known && id < meta_next_group(v->meta)) drop_group(v, id);
+		g = log_group_after(v->log, id);
+	}
+	for (size_t i = 0; i < rows.renewal_count; i++) {
+		struct renewal *w = rows.renewals[i];
+		v->renewing++;
+		meta_stream_renew(v->meta, w->row.account, w->row.name, &w->req);
+	}
+	mem_free(rows.groups);
+	mem_free(rows.renewals);
+	v->is_tidy = true;
 }
 
 /* ---- links: there are none yet ---- */
@@ -158,7 +259,6 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	v->opened_ns = io_now_ns(io);
 	diag_line(diag, DIAG_INFO, "Starting JetStream");
 	diag_line(diag, DIAG_INFO, "  Store Directory: \"%s/jetstream\"", conf->jetstream.store_dir);
-	diag_line(diag, DIAG_INFO, "  Streams:         %zu", v->stations.by_name.count);
 	return e;
 }
 
@@ -181,13 +281,15 @@ static bool station_waits(void *arg, struct station *s)
 bool vault_is_ready(struct vault *v)
 {
 	if (v->is_ready || v->state == VAULT_OFF) return true;
-	bool all = meta_is_leader(v->meta);
+	if (!v->is_tidy && meta_is_leader(v->meta)) tidy_up(v);
+	bool all = v->is_tidy && v->renewing == 0;
 	if (all) stations_each(&v->stations, SLICE_NULL, station_waits, &all);
 	bool late = io_now_ns(v->io) > v->opened_ns + SECONDS(READY_MAX_S);
 	if (late && !all)
 		diag_line(v->diag, DIAG_WARN, "vault: not every stream is led after %d s, clients come in all the same",
 			READY_MAX_S);
 	v->is_ready = all || late;
+	if (v->is_ready) diag_line(v->diag, DIAG_INFO, "JetStream is ready, streams: %zu", v->stations.by_name.count);
 	if (!v->is_ready) io_timer_start(v->io, &v->timer, MILLIS(READY_STEP_MS));
 	return v->is_ready;
 }

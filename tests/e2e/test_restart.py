@@ -94,3 +94,35 @@ async def test_a_deleted_stream_stays_deleted(make_server, connect):
     server.start()
     js = (await connect(server)).jetstream(timeout=10)
     assert [s.config.name for s in await js.streams_info()] == ["KEPT"]
+
+
+@pytest.mark.thebes  # nats-server forgets the stream itself: docs/decisions/0002-memory-streams.md
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_stream_in_memory_begins_anew(make_server, connect, how):
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="M", subjects=["m"], storage="memory", max_msgs=7)
+    await js.add_stream(name="F", subjects=["f"])
+    created = None
+    for run in range(3):
+        for i in range(1, 6):
+            assert (await js.publish("m", b"%d" % run, headers={"Nats-Msg-Id": str(i)})).seq == i
+            await js.publish("f", b"")
+        sub = await js.pull_subscribe("m", "c")
+        assert [m.data for m in await sub.fetch(5, timeout=5)] == [b"%d" % run] * 5
+        getattr(server, how)()
+        server.start()
+        nc = await connect(server)
+        js = nc.jetstream(timeout=10)
+        info = await js.stream_info("M")
+        assert info.config.max_msgs == 7 and info.config.subjects == ["m"]
+        assert (info.state.messages, info.state.last_seq, info.state.consumer_count) == (0, 0, 0)
+        assert (await js.stream_info("F")).state.messages == (run + 1) * 5
+        assert info.created != created
+        created = info.created
+    assert "streams: 2" in server.log_text()
+    assert await js.delete_stream("M")
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=10)
+    assert [s.config.name for s in await js.streams_info()] == ["F"]

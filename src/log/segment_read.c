@@ -14,6 +14,7 @@ enum err segment_file_read(struct io_file *f, uint64_t at, void *p, size_t n)
 {
 	size_t got = 0;
 	enum err e = io_file_read(f, at, p, n, &got);
+	if (e == ERR_IO) e = io_file_read(f, at, p, n, &got); /* once more: what can not be read then is damaged */
 	if (e == ERR_IO) return ERR_CORRUPT;
 	return e == OK && got < n ? ERR_CORRUPT : e;
 }

@@ -312,9 +312,10 @@ static void audit_end(struct stream_care *c)
 static bool wants_message(struct stream_care *c, uint64_t seq)
 {
 	const struct book_stream *s = stream_of(c);
-	if (c->wants_full || s->kind == BOOK_WORKQUEUE || s->kind == BOOK_INTEREST || seq + 30 > c->last_full)
+	bool has_acks = s->kind == BOOK_WORKQUEUE || s->kind == BOOK_INTEREST;
+	if (c->wants_full || seq + 30 > c->last_full || seq >= s->cap || s->slots[seq].presence == BOOK_MAYBE)
 		return true;
-	return seq >= s->cap || s->slots[seq].presence == BOOK_MAYBE || sim_below(c->w->s, 100) < 5;
+	return (has_acks && s->slots[seq].presence != BOOK_GONE) || sim_below(c->w->s, 100) < 5;
 }
 
 static void message_got(struct peer_call *call, const struct wire_op *op);

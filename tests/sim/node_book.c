@@ -22,6 +22,7 @@ void book_deinit(struct book *b)
 {
 	for (size_t i = 0; i < b->pub_count; i++) mem_free(b->pubs[i]);
 	mem_free(b->pubs);
+	mem_free(b->by_id);
 	for (unsigned i = 0; i < b->stream_count; i++) {
 		mem_free(b->stream[i].slots);
 		for (unsigned k = 0; k < b->stream[i].consumer_count; k++) mem_free(b->stream[i].consumer[k].at);
@@ -93,14 +94,33 @@ struct book_pub *book_pub_new(struct book *b, unsigned stream, unsigned subject,
 	return p;
 }
 
+void book_pub_id(struct book *b, struct book_pub *p, uint64_t id)
+{
+	if (id >= b->id_cap) {
+		size_t cap = id * 2 + 64;
+		b->by_id = mem_realloc(b->by_id, cap * sizeof(struct book_pub *));
+		memset(b->by_id + b->id_cap, 0, (cap - b->id_cap) * sizeof(struct book_pub *));
+		b->id_cap = cap;
+	}
+	p->id = id;
+	p->same_id = b->by_id[id];
+	b->by_id[id] = p;
+}
+
 void book_payload(const struct book_pub *p, struct buf *out)
 {
 	size_t begin = out->n;
 	buf_printf(out, "%llu:", ull(p->number));
-	for (uint64_t x = p->number * 0x9e3779b97f4a7c15u; out->n - begin < p->payload_bytes;) {
-		x ^= x >> 29;
-		x *= 0xbf58476d1ce4e5b9u;
-		buf_append_byte(out, (uint8_t)('a' + (x >> 40) % 26));
+	if (out->n - begin >= p->payload_bytes) return;
+	size_t left = p->payload_bytes - (out->n - begin);
+	uint8_t *to = buf_reserve(out, left);
+	out->n += left;
+	for (uint64_t x = p->number * 0x9e3779b97f4a7c15u; left > 0; x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9u) {
+		const uint64_t letters = (x & 0x0f0f0f0f0f0f0f0fu) + 0x6161616161616161u; /* eight of a..p */
+		size_t n = size_min(left, sizeof letters);
+		memcpy(to, &letters, n);
+		to += n;
+		left -= n;
 	}
 }
 
@@ -132,10 +152,8 @@ static void put_at(struct book *b, struct book_pub *p, uint64_t seq, const char 
 static void check_id(struct book *b, const struct book_pub *p)
 {
 	const struct book_stream *s = &b->stream[p->stream];
-	for (size_t i = 0; p->id && i < b->pub_count; i++) {
-		const struct book_pub *o = b->pubs[i];
-		if (o == p || o->stream != p->stream || o->generation != p->generation || o->id != p->id ||
-			o->outcome != BOOK_STORED)
+	for (const struct book_pub *o = p->id ? b->by_id[p->id] : NULL; o; o = o->same_id) {
+		if (o == p || o->stream != p->stream || o->generation != p->generation || o->outcome != BOOK_STORED)
 			continue;
 		const struct book_pub *first = o->seq < p->seq ? o : p, *then = o->seq < p->seq ? p : o;
 		uint64_t at_most = then->ended_ns - u64_min(first->sent_ns, then->ended_ns);

@@ -28,7 +28,8 @@ struct book_pub {
 	uint64_t number; /* from 1; its payload says it */
 	unsigned stream, subject, generation;
 	uint32_t payload_bytes, header_bytes;
-	uint64_t id; /* message id; 0: none */
+	uint64_t id;              /* message id; 0: none */
+	struct book_pub *same_id; /* the one before with that id, borrowed */
 	bool expects_seq, expects_subject_seq;
 	uint64_t expected;
 	uint64_t sent_ns, ended_ns;
@@ -87,6 +88,8 @@ struct book {
 	unsigned stream_count;
 	struct book_pub **pubs; /* owned array of owned, by number - 1 */
 	size_t pub_count, pub_cap;
+	struct book_pub **by_id; /* owned: the newest of each id */
+	size_t id_cap;
 	char violation[600];
 };
 void book_deinit(struct book *b);
@@ -94,6 +97,8 @@ void book_deinit(struct book *b);
 void book_violated(struct book *b, const char *fmt, ...) printf_like(2, 3);
 
 struct book_pub *book_pub_new(struct book *b, unsigned stream, unsigned subject, uint64_t now_ns);
+/* Gives it a message id. */
+void book_pub_id(struct book *b, struct book_pub *p, uint64_t id);
 /* The payload is a function of the number and payload_bytes. */
 void book_payload(const struct book_pub *p, struct buf *out);
 void book_subject(const struct book_stream *s, unsigned stream, unsigned subject, struct buf *out);

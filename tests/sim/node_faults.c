@@ -33,10 +33,15 @@ static void fault_crash_at(struct world *w)
 	sim_disk_crash_at(w->n, world_between(w, 1, 400), SIM_SOMETIME, world_chance(w, 60) ? SIM_POWER : SIM_KILL);
 }
 
+/* Asked every turn: rounds are short. */
 static void fault_settle(struct world *w)
 {
-	struct node *n = server_node(w);
-	if (!n || n->state != NODE_SERVING || !is_settling(w)) return;
+	const struct node *n = server_node(w);
+	if (!n || n->state != NODE_SERVING || !is_settling(w) || sim_below(w->s, 1000) >= w->settle_permille) return;
+	if (world_chance(w, 30)) {
+		crash(w, SIM_POWER);
+		return;
+	}
 	sim_count(w->s, "fault crash at a file call of a settle round");
 	sim_disk_crash_at(w->n, world_between(w, 1, 25), SIM_SOMETIME, SIM_POWER);
 }
@@ -95,13 +100,15 @@ typedef void fault_fn(struct world *w);
 static const struct {
 	fault_fn *begin;
 	unsigned weight;
-} faults[] = { { fault_kill, 5 }, { fault_power, 6 }, { fault_crash_at, 8 }, { fault_settle, 30 }, { fault_full, 4 },
-	{ fault_slow, 4 }, { fault_error, 3 }, { fault_pause, 4 }, { fault_resets, 4 } };
+} faults[] = { { fault_kill, 5 }, { fault_power, 6 }, { fault_crash_at, 8 }, { fault_full, 4 }, { fault_slow, 4 },
+	{ fault_error, 3 }, { fault_pause, 4 }, { fault_resets, 4 } };
 
 void faults_step(struct world *w)
 {
 	full_ends(w);
-	if (w->is_calm || world_now(w) < w->next_fault_ns) return;
+	if (w->is_calm) return;
+	fault_settle(w);
+	if (world_now(w) < w->next_fault_ns) return;
 	w->next_fault_ns = world_now(w) + MILLIS(world_between(w, 20, w->fault_pace_ms));
 	unsigned sum = 0;
 	for (size_t i = 0; i < COUNT_OF(faults); i++) sum += faults[i].weight;

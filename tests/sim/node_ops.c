@@ -70,7 +70,7 @@ static void pick_id(struct world *w, struct stream_care *c, struct book_pub *p)
 	uint64_t *at = &c->ids[sim_below(w->s, COUNT_OF(c->ids))];
 	if (world_chance(w, 55)) return;
 	if (!*at || world_chance(w, 60)) *at = ++w->next_id;
-	p->id = *at;
+	book_pub_id(&w->book, p, *at);
 }
 
 static void pick_expectation(struct world *w, const struct book_stream *s, struct book_pub *p)
@@ -368,7 +368,7 @@ void ops_step(struct world *w, struct peer *p)
 	} else if (dice < 25) {
 		send_late_ack(w, p);
 	} else if (c && dice < 650) {
-		for (uint64_t n = world_between(w, 1, 6); n > 0; n--) publish(w, p, c, 0);
+		for (uint64_t n = world_between(w, 1, 4); n > 0; n--) publish(w, p, c, 0);
 	} else if (c && w->book.stream[c->index].consumer_count) {
 		pull(w, p, c, (unsigned)sim_below(w->s, w->book.stream[c->index].consumer_count));
 	}

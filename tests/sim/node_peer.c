@@ -216,27 +216,25 @@ struct slice json_text(struct slice text, const char *key)
 	return end < 0 ? SLICE_NULL : slice_first(v, (size_t)end);
 }
 
-static int base64_digit(uint8_t c)
-{
-	if (c >= 'A' && c <= 'Z') return c - 'A';
-	if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-	if (c >= '0' && c <= '9') return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 bool base64_read(struct slice text, struct buf *out)
 {
+	static const uint8_t none = 0xff;
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	uint8_t value[256];
 	uint32_t bits = 0;
 	unsigned have = 0;
+	memset(value, none, sizeof value);
+	for (uint8_t i = 0; i < 64; i++) value[(uint8_t)digits[i]] = i;
 	while (text.n && text.p[text.n - 1] == '=') text.n--;
+	uint8_t *to = buf_reserve(out, text.n * 3 / 4 + 1);
 	for (size_t i = 0; i < text.n; i++) {
-		int digit = base64_digit(text.p[i]);
-		if (digit < 0) return false;
-		bits = bits << 6 | (uint32_t)digit;
+		if (value[text.p[i]] == none) return false;
+		bits = bits << 6 | value[text.p[i]];
 		have += 6;
 		if (have < 8) continue;
 		have -= 8;
-		buf_append_byte(out, (uint8_t)(bits >> have));
+		*to++ = (uint8_t)(bits >> have);
 	}
+	out->n += text.n * 3 / 4;
 	return true;
 }

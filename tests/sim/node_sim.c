@@ -6,8 +6,7 @@
  * healed: every stream is audited, every consumer drained, audited again; the node is stopped and started, killed and started, and must be
  * the same each time, by hash. In some seeds bits rot at the end: what is not served then must have been said.
  *
- *   node_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--quiet] [--bug NAME] [--expect]
- *   THEBES_SIM_SECONDS: stops after so many seconds of real time, whatever --seeds says */
+ *   node_sim [--seeds N] [--seed S] …: sim_batch.h */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,13 +16,7 @@
 #include <unistd.h>
 
 #include "sim/node_world.h"
-
-struct settings {
-	uint64_t seeds, seed, budget_s;
-	unsigned seconds;
-	bool trace, quiet, expect;
-	const char *bug;
-};
+#include "sim/sim_batch.h"
 
 /* ---- the world goes on ---- */
 
@@ -58,12 +51,13 @@ static void mind_server(struct world *w)
 	w->was_up = is_up;
 	if (st != SIM_OFF && st != SIM_DOWN) return;
 	enum err e = sim_node_start_result(w->n);
-	bool is_excused = e == OK || e == ERR_CRASHED || !w->is_calm || w->may_refuse;
+	bool is_excused = e == OK || e == ERR_CRASHED || !w->boot_is_calm || w->may_refuse;
 	if (w->boots && w->tried_boots == w->boots && !is_excused)
 		book_violated(&w->book, "START refused (%s): %s", err_name(e), w->words);
 	if (w->stays_down || world_now(w) < w->boot_at_ns) return;
 	w->boot_at_ns = world_now(w) + MILLIS(world_between(w, 20, 400));
 	w->tried_boots = w->boots + 1;
+	w->boot_is_calm = w->is_calm;
 	world_trace(w, "boot");
 	server_boot(w);
 }
@@ -109,16 +103,17 @@ static void draw_streams(struct world *w)
 	}
 }
 
-static void world_open(struct world *w, const struct settings *st, uint64_t seed)
+static void world_open(struct world *w, const struct batch *st, uint64_t seed)
 {
-	*w = (struct world) { .s = sim_new(seed), .bug = st->bug, .is_traced = st->trace };
-	static const uint64_t slots[] = { 256 * KIB, 384 * KIB, 512 * KIB };
+	*w = (struct world) { .s = sim_new(seed), .bug = st->bug, .is_traced = st->is_traced };
+	static const uint64_t slots[] = { 256 * KIB, 320 * KIB, 384 * KIB };
 	w->n = sim_node_new(w->s);
 	w->slot_bytes = slots[sim_below(w->s, COUNT_OF(slots))];
 	w->slot_count = (unsigned)world_between(w, 4, 6);
 	w->capacity_bytes = sim_disk(w->n)->capacity_bytes;
-	w->load = (unsigned)world_between(w, 3, 25);
-	w->fault_pace_ms = world_chance(w, 20) ? 4000 : world_between(w, 200, 1500);
+	w->load = (unsigned)world_between(w, 3, 20);
+	w->fault_pace_ms = world_chance(w, 20) ? 4000 : world_between(w, 150, 1000);
+	w->settle_permille = world_chance(w, 50) ? 0 : world_between(w, 1, 20);
 	w->next_fault_ns = MILLIS(world_between(w, 0, 2000));
 	sim_net(w->s)->spike_max_ns = MILLIS(20);
 	draw_streams(w);
@@ -166,13 +161,14 @@ static void run_for(struct world *w, uint64_t ns)
 	if (!is_violated(w)) (void)!sim_run_until(w->s, is_violated, w, ns);
 }
 
-static void audit_all(struct world *w, bool last, const char *what)
+enum audit { AUDIT_NEW, AUDIT_WHOLE, AUDIT_LAST };
+static void audit_all(struct world *w, enum audit how, const char *what)
 {
 	for (unsigned i = 0; i < w->book.stream_count; i++) {
-		w->care[i].stays_closed = last;
-		if (w->care[i].care != CARE_CREATE) care_audit(&w->care[i], 0, true);
+		w->care[i].stays_closed = how == AUDIT_LAST;
+		if (w->care[i].care != CARE_CREATE) care_audit(&w->care[i], 0, how != AUDIT_NEW);
 	}
-	wait_for(w, last ? are_done : are_open, SECONDS(60), what);
+	wait_for(w, how == AUDIT_LAST ? are_done : are_open, SECONDS(60), what);
 }
 
 static bool is_all_drained(const struct world *w)
@@ -188,7 +184,7 @@ static void drain(struct world *w)
 	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].is_draining = true;
 	for (unsigned round = 0; round < 25 && !is_violated(w) && !is_all_drained(w); round++) {
 		run_for(w, SECONDS(3));
-		audit_all(w, false, "the audit of a drain");
+		audit_all(w, AUDIT_NEW, "the audit of a drain");
 	}
 	if (!is_violated(w) && !is_all_drained(w))
 		book_violated(&w->book, "STUCK: consumers have something left that does not come");
@@ -249,7 +245,7 @@ static void restarts(struct world *w)
 	run_for(w, MILLIS(10));
 	wait_for(w, is_serving, SECONDS(30), "a start after a crash in peace");
 	if (!is_violated(w)) check_hashes(w, hash, "a crash in peace");
-	audit_all(w, true, "the last audit");
+	audit_all(w, AUDIT_LAST, "the last audit");
 }
 
 /* What is served after damage is right; what is not served was said to be damaged, by group. */
@@ -269,7 +265,7 @@ static void judge_rot(struct world *w, const char *where)
 		w->care[i].is_damaged = true;
 		w->care[i].refused = 0;
 	}
-	audit_all(w, true, "the audit after rot");
+	audit_all(w, AUDIT_LAST, "the audit after rot");
 	bool any = false;
 	for (unsigned i = 0; i < w->book.stream_count; i++) any |= w->care[i].care == CARE_LOST;
 	if (!any) sim_count(w->s, "rot did no harm");
@@ -295,92 +291,35 @@ static void rot(struct world *w)
 	if (!is_violated(w)) judge_rot(w, where);
 }
 
-static void write_count(void *arg, const char *name, uint64_t count)
-{
-	(void)dprintf(*(int *)arg, "%llu %s\n", (unsigned long long)count, name);
-}
+static void count(void *arg, const char *name, uint64_t count) { sim_batch_count(arg, name, count); }
 
-static bool seed_run(const struct settings *st, uint64_t seed, int to)
+static bool seed_run(struct batch *st, uint64_t seed)
 {
 	struct world *w = NEW(struct world);
 	world_open(w, st, seed);
-	uint64_t chaos = st->seconds ? SECONDS((uint64_t)st->seconds) : MILLIS(world_between(w, 2000, 8000));
-	run_for(w, chaos);
+	run_for(w, MILLIS(world_between(w, 1500, 4500)));
 	faults_end(w);
 	w->is_silent = true;
 	wait_for(w, are_open, SECONDS(60), "serving after the faults");
-	audit_all(w, false, "the audit after the faults");
+	audit_all(w, AUDIT_WHOLE, "the audit after the faults");
 	drain(w);
 	restarts(w);
 	rot(w);
 	bool bad = is_violated(w);
-	if (bad || !st->quiet)
+	if (bad || !st->is_quiet)
 		(void)printf("seed %" PRIu64
 			     " streams %u publishes %zu boots %u deaths %u time %.1f s events %llu | %s\n",
 			seed, w->book.stream_count, w->book.pub_count, w->boots, w->deaths, (double)world_now(w) / 1e9,
 			(unsigned long long)sim_events(w->s), bad ? w->book.violation : "ok");
-	sim_counts(w->s, write_count, &to);
+	sim_counts(w->s, count, st);
 	world_close(w);
 	mem_free(w);
 	return bad;
 }
 
-/* ---- a process per seed: it may die of an assertion, and what killed servers had in memory goes with it ---- */
-
-static void tally_put(struct sim_tally *t, const char *name, uint64_t count)
-{
-	size_t at = 0;
-	while (at < t->count && strcmp(t->rows[at].name, name) < 0) at++;
-	if (at == t->count || strcmp(t->rows[at].name, name) != 0) {
-		t->rows = mem_realloc(t->rows, (t->count + 1) * sizeof *t->rows);
-		memmove(t->rows + at + 1, t->rows + at, (t->count - at) * sizeof *t->rows);
-		t->rows[at] = (struct sim_tally_row) { .name = mem_strdup(name) };
-		t->count++;
-	}
-	t->rows[at].count += count;
-}
-
-static void read_counts(int from, struct sim_tally *t)
-{
-	FILE *f = fdopen(from, "r");
-	char line[256];
-	ASSERT(f);
-	while (fgets(line, sizeof line, f)) {
-		char *name = NULL;
-		uint64_t count = strtoull(line, &name, 10);
-		line[strcspn(line, "\n")] = '\0';
-		if (*name == ' ') tally_put(t, name + 1, count);
-	}
-	(void)fclose(f);
-}
-
-/* True when the seed was bad. */
-static bool seed_fork(const struct settings *st, uint64_t seed, struct sim_tally *tally)
-{
-	int ends[2], status = 0;
-	(void)fflush(stdout);
-	if (pipe(ends) != 0) return true;
-	pid_t child = fork();
-	if (child < 0) return true;
-	if (child == 0) {
-		(void)close(ends[0]);
-		bool bad = seed_run(st, seed, ends[1]);
-		(void)fflush(stdout);
-		_exit(bad);
-	}
-	(void)close(ends[1]);
-	read_counts(ends[0], tally);
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) (void)printf("seed %" PRIu64 " | DIED\n", seed);
-	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-}
-
 /* ---- floors: what a batch must have gone through, or its silence says nothing ---- */
 
-static const struct {
-	const char *name;
-	double per_seed;
-} floors[] = {
+static const struct batch_floor floors[] = {
 	{ "publish acked", 50 },
 	{ "publish duplicate", 1 },
 	{ "publish unknown", 1 },
@@ -406,79 +345,10 @@ static const struct {
 	{ "clean stop", 0.9 },
 };
 
-static uint64_t check_floors(const struct sim_tally *t, uint64_t seeds)
-{
-	uint64_t bad = 0;
-	for (size_t i = 0; i < COUNT_OF(floors); i++) {
-		uint64_t have = sim_tally_of(t, floors[i].name);
-		if ((double)have >= floors[i].per_seed * (double)seeds) continue;
-		(void)printf("FLOOR: \"%s\" %llu times in %llu seeds\n", floors[i].name, (unsigned long long)have,
-			(unsigned long long)seeds);
-		bad++;
-	}
-	return bad;
-}
-
 /* ---- main ---- */
-
-static int usage(void)
-{
-	(void)fprintf(
-		stderr, "node_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--quiet] [--bug NAME] [--expect]\n");
-	return 2;
-}
-
-static double real_s(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static bool read_args(struct settings *st, int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		struct slice a = slice_of_str(argv[i]);
-		uint64_t v = 0;
-		bool number = i + 1 < argc && slice_to_u64(slice_of_str(argv[i + 1]), &v) == OK;
-		if (slice_eq_str(a, "--trace"))
-			st->trace = true;
-		else if (slice_eq_str(a, "--quiet"))
-			st->quiet = true;
-		else if (slice_eq_str(a, "--expect"))
-			st->expect = true;
-		else if (slice_eq_str(a, "--bug") && i + 1 < argc)
-			st->bug = argv[++i];
-		else if (slice_eq_str(a, "--seeds") && number)
-			st->seeds = v, i++;
-		else if (slice_eq_str(a, "--seed") && number)
-			st->seed = v, i++;
-		else if (slice_eq_str(a, "--seconds") && number)
-			st->seconds = (unsigned)v, i++;
-		else
-			return false;
-	}
-	const char *budget = getenv("THEBES_SIM_SECONDS");
-	return !budget || slice_to_u64(slice_of_str(budget), &st->budget_s) == OK;
-}
 
 int main(int argc, char **argv)
 {
-	struct settings st = { .seeds = 20, .seed = 1 };
-	struct sim_tally tally = { 0 };
-	uint64_t bad = 0, done = 0;
-	if (!read_args(&st, argc, argv)) return usage();
-	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	double begin = real_s();
-	while (st.budget_s ? real_s() - begin < (double)st.budget_s : done < st.seeds) {
-		bad += seed_fork(&st, st.seed + done++, &tally);
-		if (st.expect && bad) break;
-	}
-	if (!st.expect) sim_tally_print(&tally, stdout);
-	uint64_t low = !st.expect && done >= 20 ? check_floors(&tally, done) : 0;
-	(void)printf("== %s%s seeds %llu from %llu, violations %llu, floors missed %llu, %.1f s\n",
-		st.bug ? "bug " : "no bug", st.bug ? st.bug : "", (unsigned long long)done, (unsigned long long)st.seed,
-		(unsigned long long)bad, (unsigned long long)low, real_s() - begin);
-	sim_tally_deinit(&tally);
-	return st.expect ? bad == 0 : bad != 0 || low != 0;
+	struct batch b = { .floors = floors, .floor_count = COUNT_OF(floors), .run = seed_run };
+	return sim_batch_main(&b, argc, argv);
 }

@@ -71,7 +71,7 @@ struct world {
 	uint64_t slot_bytes;
 	unsigned slot_count;
 	unsigned boots, deaths, tried_boots;
-	bool was_up, stays_down, may_refuse;
+	bool was_up, stays_down, may_refuse, boot_is_calm;
 	uint64_t boot_at_ns;
 	struct io_timer nudge;
 	bool is_traced, was_stopped, is_refusing;
@@ -82,7 +82,7 @@ struct world {
 	bool is_calm;   /* no faults any more */
 	bool is_silent; /* clients begin nothing new */
 	uint64_t full_until_ns, io_error_until_ns, capacity_bytes;
-	uint64_t next_fault_ns, fault_pace_ms;
+	uint64_t next_fault_ns, fault_pace_ms, settle_permille;
 	uint64_t next_id;
 	unsigned load; /* percent: how eager clients are */
 	uint64_t slow_until_ns[WORLD_PEERS];

@@ -117,7 +117,7 @@ static const char *ask(struct bed *b, const char *subject, const char *payload)
 static void ask_for(struct bed *b, const char *subject, const char *payload, const char *want)
 {
 	const char *answer = ask(b, subject, payload);
-	if (!strstr(answer, want)) fail_msg("%s %s: %s", subject, payload, answer);
+	if (!strstr(answer, want)) fail_msg("%s %s: %.*s", subject, payload, SLICE_FMT(slice_of_str(answer)));
 }
 
 static void publish(struct bed *b, const char *subject) { ask_for(b, subject, "x", "\"seq\":"); }
@@ -221,6 +221,34 @@ static void late_ack_leaves_an_interest_stream(void **state)
 	late_ack_removes(",\"retention\":\"interest\"");
 }
 
+static void publish_much(struct bed *b, const char *subject)
+{
+	char *text = mem_alloc(16 * KIB + 1);
+	memset(text, 'x', 16 * KIB);
+	text[16 * KIB] = '\0';
+	ask_for(b, subject, text, "\"seq\":");
+	mem_free(text);
+}
+
+/* A read that fails once says nothing about what is stored. */
+static void failed_read_is_no_damage(void **state)
+{
+	struct bed b;
+	(void)state;
+	open_bed(&b);
+	make(&b, "", NULL);
+	for (unsigned i = 0; i < 60; i++) publish_much(&b, "s.c"); /* until it is in segments */
+	for (unsigned skip = 0; skip < 6; skip++) {
+		restart(&b);
+		sim_run_for(b.w.s, SECONDS(15)); /* nothing is kept in memory so long */
+		sim_disk_fail(b.w.n, SIM_CALL_READ, NULL, skip, 1, ERR_IO);
+		ask_for(&b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}", "\"data\":");
+		sim_disk_fail_clear(b.w.n);
+	}
+	assert_true(sim_counted(b.w.s, "disk call failed") >= 2);
+	close_bed(&b);
+}
+
 /* Overdue messages that nobody asks for cost nothing. */
 static void overdue_is_idle(void **state)
 {
@@ -243,6 +271,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(late_ack_leaves_a_workqueue),
 		cmocka_unit_test(late_ack_leaves_an_interest_stream),
+		cmocka_unit_test(failed_read_is_no_damage),
 		cmocka_unit_test(overdue_is_idle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,6 +262,8 @@ static enum err check_journal(struct check *c)
 	if (c->state_is_lost || agrees) {
 		/* Nothing had been settled: nothing is lost with it. */
 		if (agrees) c->state_is_lost = false;
+		if (agrees && c->state.head.round < r->settled.round)
+			tell_file(c, false, "state.lmdb", 0, "the state store is one round back; the journal has the rest");
 		return OK;
 	}
 	/* Of another time than the journal, or gone: as a start does it, once more without it. */
@@ -365,7 +367,7 @@ static enum err segment_look(
 	if (e == OK) e = segment_verify(&r, segment_damaged, &s);
 	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND) {
 		const char *what =
-			e == ERR_NOT_FOUND ? "the segment is missing" : "the segment is too short, or another one's";
+			e == ERR_NOT_FOUND ? "the segment is missing" : "the file is another segment's";
 		tell_segment(&s, &(struct segment_damage) { r.bad, SEGMENT_FILE_SEG, 0, what });
 		e = OK;
 	}

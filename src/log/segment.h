@@ -142,7 +142,7 @@ struct segment_reader {
 	struct buf page;           /* owned: of the .idx */
 	uint32_t page_number;      /* from 1; 0: none */
 };
-/* ERR_CORRUPT: it is too short, or another segment's file; ERR_NOT_FOUND: it is not there, which is damage too unless the segment was dropped
+/* One that is too short opens: what is left of it can be read. ERR_CORRUPT: it is another segment's file; ERR_NOT_FOUND: it is not there, which is damage too unless the segment was dropped
  * or rewritten since `s` was copied. bad = all of it. ERR_FORMAT (S20). A sector that cannot be read counts as damage here and below.
  * Close in every case. */
 must_check enum err segment_open(

@@ -42,6 +42,11 @@ static enum err scan_window(struct segment_scan *s, uint64_t at, uint64_t n, con
 		s->window_at = at;
 		uint64_t have = s->window.n, want = u64_min(u64_max(n, s->chunk), s->info->bytes - at);
 		enum err e = segment_file_read(s->file, at + have, buf_reserve(&s->window, want - have), want - have);
+		/* Damage ahead is not damage here. */
+		if (e == ERR_CORRUPT && n < want) {
+			want = n;
+			e = have < n ? segment_file_read(s->file, at + have, s->window.p + have, n - have) : OK;
+		}
 		if (e != OK) return e;
 		s->window.n = want;
 	}
@@ -120,10 +125,7 @@ enum err segment_open(
 {
 	*r = (struct segment_reader) { .io = io, .place = *p, .info = *s };
 	struct buf path = { 0 };
-	uint64_t size = 0;
 	enum err e = io_file_open(io, segment_path(p, s, SEGMENT_FILE_SEG, &path), IO_OPEN_READ, &r->seg);
-	if (e == OK) e = io_file_size(r->seg, &size);
-	if (e == OK && size < s->bytes) e = ERR_CORRUPT;
 	if (e == OK) e = reader_check_head(r);
 	if (e == OK) e = reader_open_idx(r, &path);
 	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND) r->bad = (struct segment_range) { s->first_index, s->last_index };

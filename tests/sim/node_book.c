@@ -63,6 +63,12 @@ struct book_entry *book_entry(struct book_consumer *k, uint64_t seq)
 	return &k->at[seq];
 }
 
+void book_ack_sent(struct book_consumer *k, uint64_t seq)
+{
+	struct book_entry *e = book_entry(k, seq);
+	e->ack_sent = e->ack_tried = true;
+}
+
 void book_stream_reset(struct book_stream *s)
 {
 	mem_free(s->slots);
@@ -482,7 +488,7 @@ void book_consumer_audit(struct book *b, unsigned stream, unsigned consumer, con
 		const struct book_entry *e = book_entry(k, seq);
 		above += seq > info->delivered_sseq;
 		open_max += seq <= info->delivered_sseq && !e->confirmed_ns;
-		open_min += seq <= info->delivered_sseq && !e->ack_sent && k->max_deliver < 0;
+		open_min += seq <= info->delivered_sseq && !e->ack_tried && k->max_deliver < 0;
 	}
 	if (info->pending != above)
 		book_violated(b, "NUMBERS: consumer %s/%s says num_pending %llu behind %llu, there are %llu", s->name,

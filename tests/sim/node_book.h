@@ -59,6 +59,7 @@ struct book_slot {
 struct book_entry { /* one message of one consumer */
 	uint32_t deliveries, count_max;
 	bool ack_sent;
+	bool ack_tried; /* the same, but not forgotten when the message turns out to be in a work queue still */
 	uint64_t confirmed_ns; /* its double ack was answered; 0: not */
 };
 struct book_consumer {
@@ -111,6 +112,7 @@ struct book_pub *book_seen(
 	struct book *b, unsigned stream, uint64_t seq, struct slice subject, struct slice payload, int64_t time_ns);
 struct book_slot *book_slot(struct book_stream *s, uint64_t seq);
 struct book_entry *book_entry(struct book_consumer *k, uint64_t seq);
+void book_ack_sent(struct book_consumer *k, uint64_t seq);
 bool book_consumer_matches(const struct book_consumer *k, const struct book_pub *p);
 /* What must be true of a message now; limits only after book_replay. */
 enum book_presence book_presence(const struct book_stream *s, uint64_t seq);

@@ -145,7 +145,7 @@ static void ack_twice(struct world *w, struct peer *p, struct stream_care *care,
 	struct slice reply, struct slice word)
 {
 	struct book_stream *s = &w->book.stream[care->index];
-	book_entry(&s->consumer[consumer], seq)->ack_sent = true;
+	book_ack_sent(&s->consumer[consumer], seq);
 	struct peer_call *c = peer_call(p, reply, SLICE_NULL, word, ANSWER_NS, confirmed, 0);
 	c->a = w;
 	c->b = care;
@@ -178,12 +178,11 @@ static void send_late_ack(struct world *w, struct peer *p)
 static void acknowledge(
 	struct world *w, struct peer *p, struct stream_care *care, unsigned consumer, uint64_t seq, struct slice reply)
 {
-	struct book_entry *e = book_entry(&w->book.stream[care->index].consumer[consumer], seq);
 	uint64_t dice = sim_below(w->s, 100);
 	if (care->is_draining || dice < 40) {
 		ack_twice(w, p, care, consumer, seq, reply, SLICE("+ACK"));
 	} else if (dice < 80) {
-		e->ack_sent = true;
+		book_ack_sent(&w->book.stream[care->index].consumer[consumer], seq);
 		peer_publish(p, reply, dice < 60 ? SLICE("+ACK") : SLICE_NULL);
 		care->busy_ns = world_now(w);
 	} else if (dice < 86) {

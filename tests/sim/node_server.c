@@ -64,17 +64,117 @@ static enum err read_conf(void *arg, const char *path, struct buf *out)
 	return OK;
 }
 
+bool server_is_up(const struct world *w) { return sim_node_state(w->n) == SIM_UP; }
+
+struct node *server_node(const struct world *w)
+{
+	return server_is_up(w) ? &((struct server *)sim_node_software(w->n))->node : NULL;
+}
+
+/* ---- looking inside ---- */
+
+static struct station *station_of(const struct world *w, const struct node *n, unsigned stream)
+{
+	if (!n || n->vault.state != VAULT_OPEN) return NULL;
+	return stations_find(&n->vault.stations, SLICE("$G"), slice_of_str(w->book.stream[stream].name));
+}
+
+static bool add_subject(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last_seq)
+{
+	(void)first_hint, (void)last_seq;
+	*(uint64_t *)arg += hash_bytes(subject.p, subject.n, count); /* in any order */
+	return true;
+}
+
+/* The chain of records is stored with the state, so it says nothing of what was restored beside it. */
+static uint64_t state_hash(struct station *st)
+{
+	struct stream *s = station_stream(st);
+	struct stream_state is;
+	uint64_t subjects = 0, live = 0;
+	stream_state(s, &is);
+	stream_subjects(s, NULL, 0, add_subject, &subjects);
+	for (uint64_t seq = is.first_seq ? is.first_seq : 1; seq <= is.last_seq; seq++)
+		if (stream_is_live(s, seq)) live += seq * 0x9e3779b97f4a7c15u;
+	const uint64_t words[] = { stream_hash(s), is.msgs, is.bytes, is.first_seq, is.last_seq, is.deleted_count,
+		is.subject_count, (uint64_t)is.last_time_ns, is.consumer_count, subjects, live };
+	return hash_bytes(words, sizeof words, 0);
+}
+
+void server_hashes(const struct world *w, uint64_t hash[BOOK_STREAMS_MAX])
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		struct station *s = station_of(w, server_node(w), i);
+		hash[i] = s ? state_hash(s) : 0;
+	}
+}
+
+uint64_t server_group_of(const struct world *w, unsigned stream)
+{
+	struct node *n = server_node(w);
+	if (!n || n->vault.state != VAULT_OPEN) return 0;
+	const struct meta_stream *row =
+		meta_find(n->vault.meta, SLICE("$G"), slice_of_str(w->book.stream[stream].name));
+	return row ? row->group : 0;
+}
+
+static void take_prints(struct world *w, const struct node *n)
+{
+	struct group_status is;
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		struct station *s = station_of(w, n, i);
+		w->print[i] = (struct state_print) { 0 };
+		if (!s || !stream_is_leader(station_stream(s))) continue;
+		group_status(stream_group(station_stream(s)), &is);
+		const struct meta_stream *row =
+			meta_find(n->vault.meta, SLICE("$G"), slice_of_str(w->book.stream[i].name));
+		w->print[i] = (struct state_print) { row ? row->group : 0, is.applied, state_hash(s) };
+	}
+}
+
+static void compare_one(struct world *w, unsigned stream, struct station *s)
+{
+	struct state_print *p = &w->print[stream];
+	struct group_status is;
+	group_status(stream_group(station_stream(s)), &is);
+	uint64_t applied = p->applied, hash = p->hash, group = p->group;
+	p->group = 0;
+	if (group != server_group_of(w, stream)) return;
+	if (is.applied < applied)
+		book_violated(&w->book, "LOST: %s had applied %llu, after a restart it has %llu",
+			w->book.stream[stream].name, (unsigned long long)applied, (unsigned long long)is.applied);
+	if (is.applied != applied + 1) return; /* the entry with which a leader begins, and nothing else */
+	sim_count(w->s, "hash compared after a death");
+	if (state_hash(s) != hash)
+		book_violated(&w->book, "HASH of %s at %llu is another one after a restart",
+			w->book.stream[stream].name, (unsigned long long)applied);
+}
+
+void server_compare(struct world *w)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++) {
+		struct station *s = w->print[i].group ? station_of(w, server_node(w), i) : NULL;
+		if (s && stream_is_leader(station_stream(s))) compare_one(w, i, s);
+	}
+}
+
 /* ---- life ---- */
 
 /* A process that ends by itself frees everything. One that is killed frees nothing, as in life: what it had is lost to the process of
  * this seed (node_sim.c), which ends soon. */
-static void server_teardown(void *software)
+static void server_free(struct server *v)
 {
-	struct server *v = software;
 	if (!v->w->was_stopped) return;
 	node_deinit(&v->node);
 	conf_report_deinit(&v->report);
 	mem_free(v);
+}
+
+static void server_teardown(void *software)
+{
+	struct server *v = software;
+	take_prints(v->w, &v->node);
+	server_free(v);
 }
 
 static enum err server_start(void *arg, struct sim_node *n, struct io *io, void **software)
@@ -103,7 +203,7 @@ static enum err server_start(void *arg, struct sim_node *n, struct io *io, void 
 	if (e == OK) e = node_start(&v->node, io, &w->host, NULL, &conf, &v->report);
 	if (e != OK) {
 		w->was_stopped = e != ERR_CRASHED;
-		server_teardown(v);
+		server_free(v);
 		return e;
 	}
 	*software = v;
@@ -111,13 +211,6 @@ static enum err server_start(void *arg, struct sim_node *n, struct io *io, void 
 }
 
 const struct sim_program node_server_program = { server_start, server_teardown };
-
-bool server_is_up(const struct world *w) { return sim_node_state(w->n) == SIM_UP; }
-
-struct node *server_node(const struct world *w)
-{
-	return server_is_up(w) ? &((struct server *)sim_node_software(w->n))->node : NULL;
-}
 
 void server_boot(struct world *w)
 {
@@ -133,32 +226,6 @@ void server_died(struct world *w)
 		if (c->care != CARE_CREATE && c->care != CARE_DONE && c->care != CARE_LOST)
 			care_audit(c, 0, world_chance(w, 25));
 	}
-}
-
-/* ---- looking inside ---- */
-
-static struct station *station_of(const struct world *w, unsigned stream)
-{
-	struct node *n = server_node(w);
-	if (!n || n->vault.state != VAULT_OPEN) return NULL;
-	return stations_find(&n->vault.stations, SLICE("$G"), slice_of_str(w->book.stream[stream].name));
-}
-
-void server_hashes(const struct world *w, uint64_t hash[BOOK_STREAMS_MAX])
-{
-	for (unsigned i = 0; i < w->book.stream_count; i++) {
-		struct station *s = station_of(w, i);
-		hash[i] = s ? stream_hash(station_stream(s)) : 0;
-	}
-}
-
-uint64_t server_group_of(const struct world *w, unsigned stream)
-{
-	struct node *n = server_node(w);
-	if (!n || n->vault.state != VAULT_OPEN) return 0;
-	const struct meta_stream *row =
-		meta_find(n->vault.meta, SLICE("$G"), slice_of_str(w->book.stream[stream].name));
-	return row ? row->group : 0;
 }
 
 bool server_said_damaged(const struct world *w, unsigned stream)

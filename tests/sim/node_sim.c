@@ -66,6 +66,7 @@ static void world_tick(void *arg)
 {
 	struct world *w = arg;
 	mind_server(w);
+	server_compare(w);
 	faults_step(w);
 	for (unsigned i = 0; i < WORLD_PEERS; i++) peer_step(w, &w->peer[i]);
 	for (unsigned i = 0; i < w->book.stream_count; i++) care_step(&w->care[i]);
@@ -342,6 +343,7 @@ static const struct batch_floor floors[] = {
 	{ "half a message", 0.5 },
 	{ "stream audited whole", 4 },
 	{ "hash compared", 4 },
+	{ "hash compared after a death", 2 },
 	{ "clean stop", 0.9 },
 };
 

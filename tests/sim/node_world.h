@@ -78,6 +78,10 @@ struct world {
 	char words[WORLD_WORDS]; /* what it logged since the last boot */
 	size_t words_n;
 	uint64_t dead_ns;
+	/* the applied states of the process that died last, until its successor has shown the same; group 0: nothing to compare */
+	struct state_print {
+		uint64_t group, applied, hash;
+	} print[BOOK_STREAMS_MAX];
 	/* clients and faults */
 	bool is_calm;   /* no faults any more */
 	bool is_silent; /* clients begin nothing new */
@@ -110,7 +114,9 @@ bool server_is_up(const struct world *w);
 void server_boot(struct world *w);
 /* The process is gone, by whatever: everything on its way is unknown, every stream is audited when it is back. */
 void server_died(struct world *w);
-/* Hashes of the applied states, by stream; 0 where one is not served. */
+/* Compares the applied states with those at the death of the process before, where nothing was applied since. */
+void server_compare(struct world *w);
+/* Hashes of the applied states, by stream: of the records that led to it and of what is shown; 0 where one is not served. */
 void server_hashes(const struct world *w, uint64_t hash[BOOK_STREAMS_MAX]);
 /* Has it logged that the stream's group, or everything, is damaged? */
 bool server_said_damaged(const struct world *w, unsigned stream);

@@ -167,10 +167,12 @@ static const char *install_begin_decode(struct reader *r, struct frame *f)
 	b->index = take_u64(r);
 	b->index_term = take_u64(r);
 	b->conf_index = take_u64(r);
+	b->attempt = take_u64(r);
 	b->conf = take_bytes(r, r->rest.n);
 	if (r->cut) return cut;
 	if (b->index == 0 || !is_position(b->index, b->index_term)) return "the state has no index or no term";
 	if (b->index_term > b->term) return "the state is of a later term than the message";
+	if (b->attempt == 0) return "a begin without a number";
 	if (b->conf_index > b->index) return "the configuration is later than the state";
 	if (!conf_is_whole(b->conf)) return "no configuration with a voter";
 	return NULL;
@@ -204,6 +206,7 @@ static const char *install_answer_decode(struct reader *r, struct frame *f)
 	a->install = take_u64(r);
 	a->seq = take_u64(r);
 	a->index = take_u64(r);
+	a->attempt = take_u64(r);
 	uint64_t answer = take_u64(r);
 	if (answer < FRAME_ANSWER_NEXT || answer > FRAME_ANSWER_NO) return "an unknown answer";
 	if (!is_number(a->index)) return "an index is absurd";
@@ -306,7 +309,7 @@ void frame_begin(struct frame_out *o, enum frame_kind kind, uint64_t group, uint
 
 void frame_part(struct frame_out *o, struct slice part)
 {
-	if (o->count + 1 > o->cap) {
+	if (!o->parts || o->count + 1 > o->cap) {
 		o->cap = o->cap ? o->cap * 2 : 64;
 		o->parts = mem_realloc(o->parts, o->cap * sizeof *o->parts);
 	}

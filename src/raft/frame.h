@@ -56,6 +56,7 @@ struct frame_sleep {
 };
 struct frame_install_begin {
 	uint64_t term, install, index, index_term, conf_index;
+	uint64_t attempt; /* BEGIN is repeated when nothing is heard: which one the answer is to */
 	struct slice conf;
 };
 enum frame_chunk { FRAME_CHUNK_ENTRIES = 1, FRAME_CHUNK_STATE };
@@ -74,6 +75,7 @@ enum frame_answer {
 };
 struct frame_install_answer {
 	uint64_t term, install, seq, index;
+	uint64_t attempt; /* of the BEGIN that is answered; 0: a chunk is */
 	enum frame_answer answer;
 };
 

@@ -73,14 +73,15 @@ void install_stop(struct group *g)
 	if (g->install) install_end(g->install);
 }
 
-static void answer(
-	struct group *g, uint64_t to, uint64_t term, uint64_t id, enum frame_answer what, uint64_t seq, uint64_t index)
+static void answer(struct group *g, uint64_t to, uint64_t term, uint64_t id, enum frame_answer what, uint64_t seq,
+	uint64_t index, uint64_t attempt)
 {
 	struct frame_out *o = group_frame(g, FRAME_INSTALL_ANSWER, to);
 	frame_u64(o, term);
 	frame_u64(o, id);
 	frame_u64(o, seq);
 	frame_u64(o, index);
+	frame_u64(o, attempt);
 	frame_u64(o, what);
 	frame_end(o);
 	(void)group_send(g, to, RAFT_LANE_FRAMES);
@@ -116,7 +117,7 @@ static void refuse(struct install *i, const char *why)
 	struct group *g = i->async.g;
 	diag_line(g->set->diag, DIAG_WARN, "raft group=%llu refill from=%llx given up: %s", (unsigned long long)g->id,
 		(unsigned long long)i->from, why);
-	answer(g, i->from, i->term, i->id, FRAME_ANSWER_NO, 0, g->last);
+	answer(g, i->from, i->term, i->id, FRAME_ANSWER_NO, 0, g->last, 0);
 	install_end(i);
 }
 
@@ -137,7 +138,7 @@ static void stored(struct log_install_req *req)
 		return;
 	}
 	i->next++;
-	answer(i->async.g, i->from, i->term, i->id, FRAME_ANSWER_NEXT, i->next, 0);
+	answer(i->async.g, i->from, i->term, i->id, FRAME_ANSWER_NEXT, i->next, 0, 0);
 	step(i);
 }
 
@@ -205,7 +206,7 @@ static void restore_done(struct io_job *job)
 	diag_count(g->set->diag, COUNTER_raft_installs);
 	/* Writes of the old generation may still be under way; instance_reopen waits for them and loads what is there then. */
 	instance_reopen(g);
-	answer(g, from, term, id, FRAME_ANSWER_DONE, 0, index);
+	answer(g, from, term, id, FRAME_ANSWER_DONE, 0, index, 0);
 }
 
 static void committed(struct log_install_req *req)
@@ -261,7 +262,7 @@ static void commit(struct install *i)
 	i->req = (struct log_install_req) { .done = committed };
 	chunks_free(i);
 	if (is_off(g, FAULT_bug_s19_early_answer))
-		answer(g, i->from, i->term, i->id, FRAME_ANSWER_DONE, 0, i->index);
+		answer(g, i->from, i->term, i->id, FRAME_ANSWER_DONE, 0, i->index, 0);
 	else
 		instance_stop(g);
 	log_install_commit(log, i->index, i->index_term, buf_slice(&i->conf), i->conf_index, i->index + 1, &i->req);
@@ -283,7 +284,7 @@ static void on_begin(struct group *g, const struct frame *f)
 		i->heard_ms = set_now_ms(g->set);
 		if (i->state == INSTALL_TAKING) i->arrived = i->next + (i->busy ? 1 : 0), chunks_free(i);
 		if (i->state == INSTALL_TAKING)
-			answer(g, f->from, f->term, b->install, FRAME_ANSWER_NEXT, i->arrived, 0);
+			answer(g, f->from, f->term, b->install, FRAME_ANSWER_NEXT, i->arrived, 0, b->attempt);
 		return;
 	}
 	if (!is_current(g, f)) return;
@@ -291,7 +292,7 @@ static void on_begin(struct group *g, const struct frame *f)
 		/* A damaged replica waits where it is until the leader has settled as much. */
 		if (g->refill_needed)
 			g->frozen_until_ms = set_now_ms(g->set) + 4 * (uint64_t)g->set->options.election_ms;
-		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, needed_up_to(g));
+		answer(g, f->from, f->term, b->install, FRAME_ANSWER_NO, 0, needed_up_to(g), 0);
 		return;
 	}
 	if (i && i->state != INSTALL_TAKING) return;
@@ -315,7 +316,7 @@ static void on_begin(struct group *g, const struct frame *f)
 	list_init(&i->chunks);
 	async_add(g, &i->async, install_destroy);
 	g->install = i;
-	answer(g, f->from, f->term, i->id, FRAME_ANSWER_NEXT, 1, 0);
+	answer(g, f->from, f->term, i->id, FRAME_ANSWER_NEXT, 1, 0, b->attempt);
 }
 
 static void take(struct install *i, uint64_t seq, enum frame_chunk what, struct slice bytes)

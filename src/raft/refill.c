@@ -5,7 +5,9 @@
  *   some on the way at a time → COMMIT → the other side answers DONE → AppendEntries from S + 1 (backfill)
  *
  * While it runs, entries above S stay here (group.pin), or the replica would be too far behind again when it is done. After a break
- * of the link BEGIN is repeated; the other side says where it stands, and what is missing is sent again. */
+ * of the link BEGIN is repeated; the other side says where it stands, and what is missing is sent again. What is sent again under a number
+ * may differ from what was sent before (entries have died since), so nothing is sent again while older copies may still arrive: only the
+ * answer to the latest BEGIN says where to go on, and that came behind all of them. */
 #include "group.h"
 
 enum { REFILLS_MAX = 4, WINDOW_MAX = 16, TRIES_MAX = 8 };
@@ -26,6 +28,7 @@ struct refill {
 	uint64_t id, seq; /* seq of the next chunk */
 	uint64_t heard_ms;
 	unsigned tries;
+	uint64_t attempt;    /* number of the latest BEGIN */
 	struct group_at at;  /* conf borrowed from `at_value` */
 	struct buf at_value; /* owned */
 	struct buf changes;  /* owned: the state, as changes */
@@ -185,6 +188,7 @@ static void begin_send(struct group *g, struct refill *f)
 	frame_u64(o, f->at.index);
 	frame_u64(o, f->at.term);
 	frame_u64(o, f->at.conf_index);
+	frame_u64(o, ++f->attempt);
 	frame_part(o, f->at.conf);
 	frame_end(o);
 	f->state = REFILL_BEGUN;
@@ -250,7 +254,10 @@ static void entries_done(struct log_read_req *req)
 	}
 	bool current = f->state == REFILL_SENDING && req->from == f->entry;
 	if (current && req->result == OK && req->entries.n) {
-		if (chunk_send(g, f, FRAME_CHUNK_ENTRIES, buf_slice(&req->entries))) f->seq++;
+		bool is_sent = chunk_send(g, f, FRAME_CHUNK_ENTRIES, buf_slice(&req->entries));
+		buf_deinit(&req->entries);
+		if (!is_sent) return; /* the tick repeats BEGIN */
+		f->seq++;
 		f->entry = req->next;
 	} else if (current) {
 		struct log_group_info info;
@@ -314,8 +321,8 @@ void refill_answer(struct follower *p, const struct frame_install_answer *a)
 	f->heard_ms = set_now_ms(g->set);
 	f->tries = 0;
 	if (a->answer == FRAME_ANSWER_NEXT && f->state == REFILL_BEGUN) {
-		go_on_from(g, f, a->seq);
-	} else if (a->answer == FRAME_ANSWER_NEXT && a->seq > f->acked && a->seq <= f->seq) {
+		if (a->attempt == f->attempt) go_on_from(g, f, a->seq);
+	} else if (a->answer == FRAME_ANSWER_NEXT && !a->attempt && a->seq > f->acked && a->seq <= f->seq) {
 		f->acked = a->seq;
 		pump(g, f);
 	} else if (a->answer == FRAME_ANSWER_NO || a->answer == FRAME_ANSWER_DONE) {

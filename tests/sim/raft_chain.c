@@ -200,6 +200,13 @@ static unsigned chain_live_permille(void *owner, uint64_t first, uint64_t last)
 	return last + KEEP <= c->index ? 143 : 1000;
 }
 
+static uint64_t acked_before(struct chain_oracle *o, unsigned group, uint64_t term)
+{
+	uint64_t index = o->acked[group];
+	while (index > 0 && (!o->facts[group][index].acked || o->facts[group][index].term >= term)) index--;
+	return index;
+}
+
 static void chain_lead(void *owner, bool leading, uint64_t term)
 {
 	struct chain *c = owner;
@@ -207,11 +214,11 @@ static void chain_lead(void *owner, bool leading, uint64_t term)
 		oracle_violated(c->oracle, "LEAD group %u node %u told twice", c->number + 1, c->node + 1);
 	c->leading = leading;
 	c->leading_term = term;
-	/* G1: who is told to lead has applied whatever was acknowledged before. */
-	if (leading && c->index < c->oracle->acked[c->number])
+	/* G1: who is told to lead has applied whatever was acknowledged in earlier terms; there may be a later one already. */
+	uint64_t acked = leading ? acked_before(c->oracle, c->number, term) : 0;
+	if (c->index < acked)
 		oracle_violated(c->oracle, "LEADS BEHIND group %u node %u: has %llu, acknowledged is %llu",
-			c->number + 1, c->node + 1, (unsigned long long)c->index,
-			(unsigned long long)c->oracle->acked[c->number]);
+			c->number + 1, c->node + 1, (unsigned long long)c->index, (unsigned long long)acked);
 	if (!leading || term >= CHAIN_TERMS_MAX) return;
 	unsigned *leader = &c->oracle->leader_of[c->number][term];
 	if (*leader && *leader != c->node + 1)

@@ -143,6 +143,9 @@ void raft_node_change(struct raft_node *n, unsigned group, enum group_change_kin
 	*nc = (struct node_change) {
 		.c = { .kind = kind, .member = member, .done = change_done }, .n = n, .busy = true
 	};
+	if (n->w->verbose)
+		(void)printf("%10.6f node %u group %u change %d of %llx\n", (double)sim_now_ns(n->w->s) / 1e9,
+			n->m->index + 1, group + 1, kind, (unsigned long long)member);
 	group_change(n->chain[group].group, &nc->c);
 }
 

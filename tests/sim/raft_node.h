@@ -39,6 +39,9 @@ struct raft_world {
 	size_t payload_max;
 	bool verbose;
 	unsigned victim; /* the machine whose disk may be damaged; CHAIN_NODES_MAX: not chosen yet */
+	/* It was. The damage may show at any time from now on; then it is one of the minority, as is a voter that has been sent its own
+	 * demotion (it does not campaign any more, and it may have the longest log): so no voter is taken away any more. */
+	bool is_hurt;
 	uint64_t acked, proposed, unknown, refused, reads, changes_ok, changes_failed;
 	uint64_t counter[COUNTER_COUNT]; /* of all processes that have ended */
 	uint64_t poison;                 /* a command with this number is of unknown kind on node 1; 0: none */

@@ -90,17 +90,17 @@ static bool any_damaged(const struct raft_world *w)
 	return false;
 }
 
-/* Every group can do without one voter. */
+/* Every group can do without one voter, whichever of the configurations on its replicas comes to hold. */
 static bool has_minority(struct raft_world *w)
 {
-	for (unsigned g = 0; g < w->group_count; g++) {
-		struct raft_node *n = leader_of(w, g);
-		struct group_status s;
-		unsigned voters = 0;
-		if (!n || n->change[g].busy) return false;
-		group_status(n->chain[g].group, &s);
-		for (unsigned i = 0; i < s.member_count; i++) voters += s.member[i].role == GROUP_VOTER;
-		if (voters < 3) return false;
+	for (unsigned i = 0; i < w->node_count * w->group_count; i++) {
+		unsigned g = i % w->group_count, voters = 0;
+		const struct raft_node *n = raft_node_of(&w->machine[i / w->group_count]); /* all are up */
+		struct group_status s = { 0 };
+		if (!leader_of(w, g) || n->change[g].busy) return false; /* also of a leader that was deposed */
+		if (n->chain[g].group) group_status(n->chain[g].group, &s);
+		for (unsigned k = 0; k < s.member_count; k++) voters += s.member[k].role == GROUP_VOTER;
+		if (s.member_count && voters < 3) return false;
 	}
 	return true;
 }
@@ -222,7 +222,7 @@ static void fault_member(struct run *r, struct raft_machine *m)
 		raft_node_change(n, g, GROUP_ADD, m->raft_id);
 	else if (there->role != GROUP_VOTER)
 		raft_node_change(n, g, chance(w, 80) ? GROUP_PROMOTE : GROUP_REMOVE, m->raft_id);
-	else if (voters > (any_damaged(w) || w->node_count > 3 ? 3 : 2))
+	else if (!w->is_hurt && voters > (any_damaged(w) || w->node_count > 3 ? 3 : 2))
 		raft_node_change(n, g, chance(w, 60) ? GROUP_REMOVE : GROUP_DEMOTE, m->raft_id);
 }
 
@@ -255,11 +255,11 @@ static void fault_damage(struct run *r, struct raft_machine *m)
 	struct raft_world *w = &r->w;
 	if (w->victim == CHAIN_NODES_MAX) w->victim = m->index;
 	m = &w->machine[w->victim];
-	if (any_damaged(w) || !has_minority(w)) return;
+	if (any_damaged(w) || !has_minority(w)) return; /* the first says that all are up */
 	unsigned g = (unsigned)sim_below(w->s, w->group_count);
 	if (!m->made[g] || chance(w, 50)) return;
 	sim_count(w->s, "fault damage");
-	m->damaged = true;
+	m->damaged = w->is_hurt = true;
 	m->hurt_group = g;
 	power_off(w, m, true);
 	sim_after(w->s, MILLIS(1), damage_now, m);
@@ -301,7 +301,7 @@ static void world_open(struct run *r, struct batch *b, uint64_t seed)
 	w->options = (struct raft_options) {
 		.heartbeat_ms = 150, .election_ms = 1000, .tick_ms = 50, .recent_bytes_max = 16 * KIB
 	};
-	w->options.chunk_bytes_max = chance(w, 30) ? 2 * KIB : 16 * KIB;
+	w->options.chunk_bytes_max = w->payload_max < 1000 && chance(w, 30) ? 2 * KIB : 16 * KIB;
 	w->options.no_pre_vote = chance(w, 25);
 	w->options.sleep_beats = chance(w, 50) ? 5 : 1000000;
 	struct sim_net *net = sim_net(w->s);

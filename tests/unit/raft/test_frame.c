@@ -106,7 +106,7 @@ static void test_append(void **state)
 static const struct {
 	enum frame_kind kind;
 	unsigned count;
-	uint64_t fields[5];
+	uint64_t fields[6];
 } plain[] = {
 	{ FRAME_APPEND_RESULT, 4, { 7, 3, 4, 1 } },
 	{ FRAME_VOTE, 4, { 7, 20, 6, 3 } },
@@ -114,7 +114,7 @@ static const struct {
 	{ FRAME_TIMEOUT_NOW, 3, { 7, 20, 6 } },
 	{ FRAME_SLEEP, 2, { 7, 20 } },
 	{ FRAME_INSTALL_COMMIT, 3, { 7, 99, 12 } },
-	{ FRAME_INSTALL_ANSWER, 5, { 7, 99, 12, 20, FRAME_ANSWER_DONE } },
+	{ FRAME_INSTALL_ANSWER, 6, { 7, 99, 12, 20, 3, FRAME_ANSWER_DONE } },
 };
 
 static void plain_build(struct frame_out *o, size_t row)
@@ -153,7 +153,7 @@ static void test_plain(void **state)
 static void install_begin_build(struct frame_out *o, const struct buf *conf)
 {
 	frame_begin(o, FRAME_INSTALL_BEGIN, GROUP, FROM, TO);
-	static const uint64_t fields[] = { 7, 99, 50, 6, 40 };
+	static const uint64_t fields[] = { 7, 99, 50, 6, 40, 1 };
 	for (size_t i = 0; i < COUNT_OF(fields); i++) frame_u64(o, fields[i]);
 	frame_part(o, buf_slice(conf));
 }
@@ -288,10 +288,11 @@ static const struct {
 	{ FRAME_INSTALL_BEGIN, BODY + 24, 0, "the state has no index or no term" },
 	{ FRAME_INSTALL_BEGIN, BODY + 24, 8, "the state is of a later term than the message" },
 	{ FRAME_INSTALL_BEGIN, BODY + 32, 51, "the configuration is later than the state" },
-	{ FRAME_INSTALL_BEGIN, BODY + 40, 0, "no configuration with a voter" },
+	{ FRAME_INSTALL_BEGIN, BODY + 40, 0, "a begin without a number" },
+	{ FRAME_INSTALL_BEGIN, BODY + 48, 0, "no configuration with a voter" },
 	{ FRAME_INSTALL_COMMIT, BODY, 0, "the term is absurd" },
 	{ FRAME_INSTALL_ANSWER, BODY + 24, FAR_TOO_LARGE, "an index is absurd" },
-	{ FRAME_INSTALL_ANSWER, BODY + 32, 4, "an unknown answer" },
+	{ FRAME_INSTALL_ANSWER, BODY + 40, 4, "an unknown answer" },
 };
 
 static void good_build(struct frame_out *o, enum frame_kind kind, const struct buf *cmd, const struct buf *conf)

@@ -120,7 +120,8 @@ static bool runs_decode(struct slice *in, uint32_t count, struct term_runs *out)
 	if (in->n / RUN_BYTES < count) return false;
 	uint64_t first = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		uint64_t at = le64_get(in->p + i * RUN_BYTES), term = le64_get(in->p + i * RUN_BYTES + 8);
+		uint64_t at = le64_get(in->p + (size_t)i * RUN_BYTES),
+			 term = le64_get(in->p + (size_t)i * RUN_BYTES + 8);
 		if (i && at <= first) return false;
 		first = at;
 		runs_push(out, at, term);
@@ -135,7 +136,7 @@ static bool segments_decode(struct slice *in, uint32_t count, struct segment_lis
 	uint64_t last = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct segment_info s;
-		if (segment_info_decode(in->p + i * SEGMENT_INFO_BYTES, &s) != OK) return false;
+		if (segment_info_decode(in->p + (size_t)i * SEGMENT_INFO_BYTES, &s) != OK) return false;
 		if (s.first_index <= last && i) return false;
 		last = s.last_index;
 		segment_list_push(out, &s);

@@ -110,12 +110,11 @@ static uint64_t plan_seq(const struct log_read *w)
 	while (low < high) {
 		uint64_t mid = low + (high - low) / 2, probe = mid;
 		while (probe < high && !refs_at(r, probe)->use) probe++;
-		if (probe < high && refs_at(r, probe)->seq_last >= w->seq)
-			high = mid;
-		else if (probe == high)
-			high = mid;
-		else
+		bool is_below = probe < high && refs_at(r, probe)->seq_last < w->seq;
+		if (is_below)
 			low = probe + 1;
+		else
+			high = mid;
 	}
 	while (low < r->first + r->count && (!refs_at(r, low)->use || refs_at(r, low)->seq_last < w->seq)) low++;
 	return low;

@@ -3,6 +3,7 @@
  *
  * Names from outside never become paths: all that goes into one is numbers. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "segment_file.h"
 
@@ -339,8 +340,7 @@ enum err segment_dir_compare(
 /* Is the file one of the list's? The name is read back for the search, then compared as it would be written. */
 static bool list_names(const struct segment_list *l, const char *name, struct buf *scratch)
 {
-	unsigned long long first_index = 0;
-	if (sscanf(name, "%16llx", &first_index) != 1) return false;
+	uint64_t first_index = strtoull(name, NULL, 16);
 	uint32_t at = segment_list_find(l, first_index);
 	if (at == l->count || l->rows[at].first_index != first_index) return false;
 	buf_clear(scratch);

@@ -342,7 +342,7 @@ static int commit_run(struct state_of_lmdb *s, const struct state_change *change
 	struct state_head *head, uint64_t *bytes)
 {
 	struct commit c = { .dbi = s->dbi };
-	struct state_head before;
+	struct state_head before = { 0 };
 	int rc = mdb_txn_begin(s->env, NULL, 0, &c.txn);
 	if (rc) return rc;
 	rc = head_get(c.txn, c.dbi, &before);
@@ -459,7 +459,7 @@ static enum err lmdb_groups(struct state *state, state_group_fn *each, void *arg
 	uint8_t buffer[KEY_BYTES_MAX];
 	enum err e = view_begin(&v, state);
 	for (uint64_t group = 1; e == OK;) {
-		struct slice key = key_make(buffer, group, STATE_TAG_META, SLICE_NULL), value;
+		struct slice key = key_make(buffer, group, STATE_TAG_META, SLICE_NULL), value = SLICE_NULL;
 		e = view_move(&v, &key, &value, MDB_SET_RANGE);
 		if (e != OK) break;
 		group = key_group(key);
@@ -477,7 +477,7 @@ static enum err lmdb_each(
 	struct view v;
 	uint8_t buffer[KEY_BYTES_MAX], prefix_buffer[KEY_BYTES_MAX];
 	ASSERT(group > 0 && prefix.n <= STATE_KEY_MAX && from.n <= STATE_KEY_MAX);
-	struct slice start = slice_cmp(from, prefix) > 0 ? from : prefix, value;
+	struct slice start = slice_cmp(from, prefix) > 0 ? from : prefix, value = SLICE_NULL;
 	struct slice whole = key_make(prefix_buffer, group, STATE_TAG_OWNER, prefix);
 	struct slice key = key_make(buffer, group, STATE_TAG_OWNER, start);
 	enum err e = view_begin(&v, state);
@@ -493,7 +493,7 @@ static enum err lmdb_get(struct state *state, uint64_t group, struct slice key, 
 	struct view v;
 	uint8_t buffer[KEY_BYTES_MAX];
 	ASSERT(group > 0 && key.n <= STATE_KEY_MAX);
-	struct slice k = key_make(buffer, group, STATE_TAG_OWNER, key), found;
+	struct slice k = key_make(buffer, group, STATE_TAG_OWNER, key), found = SLICE_NULL;
 	enum err e = view_begin(&v, state);
 	if (e == OK) e = view_move(&v, &k, &found, MDB_SET);
 	if (e == OK) {

@@ -173,7 +173,7 @@ static bool page_nodes_check(struct walk *w, const uint8_t *page, bool is_leaf, 
 	struct node nodes[TREE_PAGE_BYTES_MAX / (NODE_HEAD_BYTES + 2)];
 	if (*count == 0 || *count > COUNT_OF(nodes)) return walk_fail(w, "a page's number of entries is damaged");
 	for (unsigned i = 0; i < *count; i++) {
-		uint32_t at = le16_get(page + PAGE_HEAD_BYTES + 2 * i);
+		uint32_t at = le16_get(page + PAGE_HEAD_BYTES + 2 * (size_t)i);
 		if (at < upper || at % 2 || at + NODE_HEAD_BYTES > size)
 			return walk_fail(w, "an entry lies outside of its page");
 		const uint8_t *node = page + at;
@@ -261,7 +261,7 @@ static bool big_check(struct walk *w, struct slice key, uint64_t first, uint32_t
 static bool leaf_check(struct walk *w, const uint8_t *page, unsigned count, struct slice low)
 {
 	for (unsigned i = 0; i < count; i++) {
-		const uint8_t *node = page + le16_get(page + PAGE_HEAD_BYTES + 2 * i);
+		const uint8_t *node = page + le16_get(page + PAGE_HEAD_BYTES + 2 * (size_t)i);
 		struct slice key = node_key(node);
 		if (w->counted.entries && key_compare(w, buf_slice(&w->key_last), key) >= 0)
 			return walk_fail(w, "keys are out of order");
@@ -289,7 +289,7 @@ static bool page_walk(struct walk *w, uint64_t number, unsigned depth, struct sl
 static bool branch_walk(struct walk *w, const uint8_t *page, unsigned count, unsigned depth, struct slice low)
 {
 	for (unsigned i = 0; i < count; i++) {
-		const uint8_t *node = page + le16_get(page + PAGE_HEAD_BYTES + 2 * i);
+		const uint8_t *node = page + le16_get(page + PAGE_HEAD_BYTES + 2 * (size_t)i);
 		struct slice key = i ? node_key(node) : low;
 		if (i && w->counted.entries && key_compare(w, buf_slice(&w->key_last), key) >= 0)
 			return walk_fail(w, "keys of a branch are out of order");

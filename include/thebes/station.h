@@ -19,6 +19,15 @@
 
 struct station;
 
+/* What may be stored; -1: no limit. */
+struct station_limits {
+	int64_t max_memory,
+		max_store; /* bytes of messages: those that are there, and those that streams reserve by max_bytes */
+	int64_t max_streams, max_consumers, max_ack_pending; /* consumers: of each stream */
+	int64_t memory_max_stream_bytes, store_max_stream_bytes;
+	bool max_bytes_required;
+};
+
 /* All stations of a node. By value in its owner, zeroed before stations_init. */
 struct stations {
 	struct io *io;              /* borrowed */
@@ -29,7 +38,10 @@ struct stations {
 	struct map by_name;         /* account NUL name -> struct station (owned) */
 	struct list all, dirty;     /* in order of making; those with an open batch */
 	struct pool publishes;
-	char *domain; /* owned: what answers call this system (spec §5.1); NULL: it has no name */
+	struct list accounts;         /* of struct station_account (owned): limits and what counts against them */
+	struct station_limits limits; /* of the server: max_memory and max_store alone */
+	uint64_t used[2];             /* bytes by enum stream_storage */
+	char *domain;                 /* owned: what answers call this system (spec §5.1); NULL: it has no name */
 	uint64_t open_count, closing_count;
 	bool closing;
 	void (*closed)(void *arg);
@@ -55,6 +67,14 @@ typedef bool station_each_fn(void *arg, struct station *s);
 void stations_each(const struct stations *t, struct slice account, station_each_fn *each, void *arg);
 /* Name of a station of the account (not `except`) whose subjects collide with the pattern; NULL = none (10065). */
 const char *stations_overlap(const struct stations *t, struct slice account, struct slice pattern, struct slice except);
+
+/* Limits of an account, or (NULL) of the server; they hold from the next request on. */
+void stations_limit(struct stations *t, const struct account *account, const struct station_limits *l);
+const struct station_limits *stations_limits(struct stations *t, const struct account *account);
+/* May the account have a stream with this configuration (10027, 10113, 10122, 10028, 10047)? is_new: it is not there yet. coming_…: streams
+ * that are being made, and what they reserve. False sets *e. */
+must_check bool stations_may_have(struct stations *t, const struct account *account, const struct stream_config *c,
+	bool is_new, uint64_t coming_streams, uint64_t coming_bytes, struct js_error *e);
 
 /* Something was proposed on its stream: it is looked at when the turn ends. */
 void station_mark_dirty(struct station *s);

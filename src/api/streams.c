@@ -172,6 +172,23 @@ static bool overlaps(struct api_request *r)
 	return false;
 }
 
+/* The account's limits; streams on their way into the catalogue count. */
+static bool may_have(struct api_request *r, bool is_new)
+{
+	uint64_t streams = 0, bytes = 0;
+	LIST_EACH (node, &r->api->requests) {
+		const struct api_request *other = CONTAINER_OF(node, struct api_request, link);
+		if (!other->in_catalogue || other->account != r->account || other == r || !other->did_create) continue;
+		if (strcmp(other->stream, r->stream) == 0) continue;
+		streams++;
+		if (other->config.max_bytes > 0 && other->config.storage == r->config.storage)
+			bytes += (uint64_t)other->config.max_bytes;
+	}
+	if (stations_may_have(r->api->stations, r->account, &r->config, is_new, streams, bytes, &r->error)) return true;
+	api_fail(r);
+	return false;
+}
+
 void api_stream_create(struct api_request *r)
 {
 	if (!take_config(r)) return;
@@ -189,7 +206,7 @@ void api_stream_create(struct api_request *r)
 		api_wait(r);
 		return;
 	}
-	if (overlaps(r)) return;
+	if (overlaps(r) || !may_have(r, true)) return;
 	r->in_catalogue = true;
 	r->meta_req = (struct meta_req) { .done = meta_done };
 	meta_stream_create(r->api->meta, r->account->name, &r->config, &r->meta_req);
@@ -204,7 +221,7 @@ void api_stream_update(struct api_request *r)
 		api_fail(r);
 		return;
 	}
-	if (overlaps(r)) return;
+	if (overlaps(r) || !may_have(r, false)) return;
 	r->in_catalogue = true;
 	r->meta_req = (struct meta_req) { .done = meta_done };
 	meta_stream_update(r->api->meta, r->account->name, &r->config, &r->meta_req);
@@ -330,6 +347,19 @@ static bool add_usage(void *arg, struct station *s)
 	return true;
 }
 
+static void print_limits(struct buf *b, const struct station_limits *l)
+{
+	buf_printf(b,
+		",\"limits\":{\"max_memory\":%lld,\"max_storage\":%lld,\"max_streams\":%lld,\"max_consumers\":%lld",
+		(long long)l->max_memory, (long long)l->max_store, (long long)l->max_streams,
+		(long long)l->max_consumers);
+	buf_printf(b,
+		",\"max_ack_pending\":%lld,\"memory_max_stream_bytes\":%lld,\"storage_max_stream_bytes\":%lld,"
+		"\"max_bytes_required\":%s}",
+		(long long)l->max_ack_pending, (long long)l->memory_max_stream_bytes,
+		(long long)l->store_max_stream_bytes, l->max_bytes_required ? "true" : "false");
+}
+
 void api_account_info(struct api_request *r)
 {
 	struct usage u = { 0 };
@@ -340,10 +370,7 @@ void api_account_info(struct api_request *r)
 		"\"consumers\":%llu",
 		(unsigned long long)u.memory, (unsigned long long)u.storage, (unsigned long long)u.reserved_memory,
 		(unsigned long long)u.reserved_storage, (unsigned long long)u.streams, (unsigned long long)u.consumers);
-	buf_append_str(&b,
-		",\"limits\":{\"max_memory\":-1,\"max_storage\":-1,\"max_streams\":-1,\"max_consumers\":-1,\"max_ack_"
-		"pending\":-1,"
-		"\"memory_max_stream_bytes\":-1,\"storage_max_stream_bytes\":-1,\"max_bytes_required\":false}");
+	print_limits(&b, stations_limits(r->api->stations, r->account));
 	if (r->api->stations->domain) {
 		buf_append_str(&b, ",\"domain\":");
 		api_string_print(&b, slice_of_str(r->api->stations->domain));

@@ -149,6 +149,7 @@ struct consumers {
 	struct io_timer retry_timer; /* records that were refused are proposed again */
 	void (*wake)(void *arg);
 	void *wake_arg;
+	int64_t max_consumers, max_ack_pending; /* of the account; -1: no limit */
 	bool leading, stopped;
 };
 

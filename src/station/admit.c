@@ -175,8 +175,19 @@ static enum admit_verdict check_discard_new(
 	return ADMIT_PASS;
 }
 
+/* What the account and the server may store. */
+static enum admit_verdict check_room(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *dup, struct js_error *e)
+{
+	enum js_error_id id;
+	(void)a;
+	(void)dup;
+	uint64_t bytes = stream_msg_bytes(stream_config(s->stream), m->subject.n, m->header.n, m->payload.n);
+	return station_has_room(s, m->subject, bytes, &id) ? ADMIT_PASS : reject(js_error_set(e, id, NULL));
+}
+
 static stage_fn *const stages[] = { check_sealed, check_expected_stream, check_duplicate, check_last_subject_seq,
-	check_last_seq, check_last_msg_id, check_rollup, check_size, check_discard_new };
+	check_last_seq, check_last_msg_id, check_rollup, check_size, check_room, check_discard_new };
 
 enum admit_verdict station_admit(
 	struct station *s, const struct msg *m, struct admission *a, uint64_t *duplicate_of, struct js_error *e)

@@ -107,6 +107,7 @@ static enum err take(struct station *s, struct slice reply, const struct stream_
 		p->reply_n = 0;
 	}
 	if (e != OK) publish_free(s->stations, p);
+	station_count(s);
 	return e;
 }
 

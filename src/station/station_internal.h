@@ -20,6 +20,14 @@ struct publish {
 	char reply[REPLY_INLINE_MAX];
 };
 
+/* An account that stores. */
+struct station_account {
+	struct list link;
+	const struct account *account; /* borrowed of auth */
+	struct station_limits limits;
+	uint64_t used[2]; /* bytes by enum stream_storage */
+};
+
 struct station {
 	struct list link_by_age, link_by_dirty;
 	struct stations *stations;   /* borrowed */
@@ -33,7 +41,9 @@ struct station {
 	struct buf key;        /* account NUL name */
 	size_t account_n;
 	uint64_t group;
-	bool gone;
+	struct station_account *limited; /* borrowed of stations */
+	uint64_t counted;                /* bytes of it that are in the counts */
+	bool gone, is_closing;
 };
 
 /* admit.c: the checks in the order of spec §5.4 */
@@ -46,6 +56,12 @@ struct admission { /* what the headers asked for */
 enum admit_verdict { ADMIT_PASS, ADMIT_DUPLICATE, ADMIT_REJECT };
 enum admit_verdict station_admit(
 	struct station *s, const struct msg *m, struct admission *a, uint64_t *duplicate_of, struct js_error *e);
+/* limits.c */
+struct station_account *stations_account(struct stations *t, const struct account *account); /* made when absent */
+void stations_accounts_free(struct stations *t);
+void station_count(struct station *s);
+/* False: *id says whose limit a message to the subject would exceed. */
+bool station_has_room(const struct station *s, struct slice subject, uint64_t bytes, enum js_error_id *id);
 /* puback.c */
 bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m);
 void station_forget_publishes(struct station *s);

@@ -22,6 +22,8 @@ void stations_init(struct stations *t, struct io *io, struct diag *diag, struct 
 	map_init(&t->by_name, io_random_u64(io), station_key);
 	list_init(&t->all);
 	list_init(&t->dirty);
+	list_init(&t->accounts);
+	t->limits = (struct station_limits) { -1, -1, -1, -1, -1, -1, -1, false };
 	pool_init(&t->publishes, sizeof(struct publish), 4096);
 }
 
@@ -77,6 +79,7 @@ static void attach(void *user, struct stream *stream)
 	struct stations *t = s->stations;
 	stream_on_applied(stream, stream_applied, s);
 	s->consumers = consumers_open(t->io, t->diag, stream, s->account, stream_applied, s);
+	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending);
 }
 
 enum err stations_add(struct stations *t, const struct meta_stream *row, bool make)
@@ -92,6 +95,7 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 	struct station *s = NEW(struct station);
 	*s = (struct station) { .stations = t, .account = account, .sink = { &station_sink_ops }, .group = row->group };
 	list_init(&s->publishes);
+	s->limited = stations_account(t, account);
 	make_key(&s->key, row->account, row->name);
 	s->account_n = row->account.n;
 	struct group_member self = { t->self, GROUP_VOTER };
@@ -115,6 +119,7 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		station_free(s);
 		return e;
 	}
+	station_count(s);
 	subscribe(s);
 	void *old = map_put(&t->by_name, s);
 	ASSERT(old == NULL);
@@ -145,6 +150,8 @@ static void stream_closed(void *arg)
 static void station_close(struct station *s, bool gone)
 {
 	s->gone = gone;
+	s->is_closing = true;
+	station_count(s);
 	(void)map_del(&s->stations->by_name, station_key(s));
 	unsubscribe(s);
 	consumers_stop(s->consumers, gone);
@@ -174,6 +181,7 @@ void stations_deinit(struct stations *t)
 {
 	LIST_EACH_SAFE (node, &t->all) station_free(CONTAINER_OF(node, struct station, link_by_age));
 	map_deinit(&t->by_name);
+	stations_accounts_free(t);
 	pool_deinit(&t->publishes);
 	mem_free(t->domain);
 }
@@ -196,6 +204,7 @@ void stations_turn_end(struct stations *t)
 		}
 		consumers_turn_end(s->consumers);
 		stream_turn_end(s->stream);
+		station_count(s);
 	}
 }
 

@@ -179,40 +179,61 @@ static bool parse(struct options *o, int argc, char **argv, int at)
 	return true;
 }
 
-/* The command whose words argv begins with; *at is moved behind them. */
-static const struct command *find_command(int argc, char **argv, int *at)
+/* The command whose words the arguments begin with; they are taken out of the arguments. */
+static const struct command *find_command(struct options *o)
 {
 	for (size_t i = 0; i < COUNT_OF(commands); i++) {
 		const char *space = strchr(commands[i].words, ' ');
 		size_t first = space ? (size_t)(space - commands[i].words) : strlen(commands[i].words);
-		if (argc < 2 || strlen(argv[1]) != first || strncmp(argv[1], commands[i].words, first) != 0) continue;
-		if (!space) {
-			*at = 2;
-			return &commands[i];
-		}
-		if (argc > 2 && strcmp(argv[2], space + 1) == 0) {
-			*at = 3;
-			return &commands[i];
-		}
+		unsigned words = space ? 2 : 1;
+		if (o->arg_count < words || strlen(o->args[0]) != first ||
+			strncmp(o->args[0], commands[i].words, first) != 0)
+			continue;
+		if (space && strcmp(o->args[1], space + 1) != 0) continue;
+		o->arg_count -= words;
+		memmove(o->args, o->args + words, o->arg_count * sizeof o->args[0]);
+		return &commands[i];
 	}
 	return NULL;
+}
+
+/* What may follow a word that begins commands of two words; else that the word is not known. */
+static int unknown_command(const struct options *o)
+{
+	struct buf b = { 0 };
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		const char *space = strchr(commands[i].words, ' ');
+		if (!space ||
+			!slice_eq_str(slice_of(commands[i].words, (size_t)(space - commands[i].words)), o->args[0]))
+			continue;
+		buf_printf(&b, "%s%s", b.n ? ", " : "", space + 1);
+	}
+	if (b.n) {
+		(void)cli_fail("thebes %s wants one of: %s", o->args[0], buf_str(&b));
+	} else {
+		(void)cli_fail("unknown command \"%s\", see thebes help", o->args[0]);
+	}
+	buf_deinit(&b);
+	return 2;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+	return argc > 1 && strcmp(argv[1], "help") == 0;
 }
 
 int cli_main(int argc, char **argv)
 {
 	struct options o = { 0 };
 	struct link l = { .fd = -1 };
-	int at = 0;
 	if (argc < 2) return print_help(stderr);
-	if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return print_help(stdout);
-	const struct command *c = find_command(argc, argv, &at);
-	if (!c) {
-		(void)cli_fail("unknown command \"%s%s%s\", see thebes help", argv[1], argc > 2 ? " " : "",
-			argc > 2 ? argv[2] : "");
-		return 2;
-	}
-	if (!set_defaults(&o) || !parse(&o, argc, argv, at)) return 2;
+	if (asks_for_help(argc, argv)) return print_help(stdout);
+	if (!set_defaults(&o) || !parse(&o, argc, argv, 1)) return 2;
+	if (o.arg_count == 0) return print_help(stderr);
+	const struct command *c = find_command(&o);
+	if (!c) return unknown_command(&o);
 	if (o.arg_count < c->least) {
 		(void)cli_fail("usage: thebes %s %s", c->words, c->arguments);
 		return 2;

@@ -277,7 +277,7 @@ int cli_pub(struct link *l, const struct options *o)
 		good = cli_fail_link(l) == 0;
 	buf_deinit(&header);
 	buf_deinit(&body);
-	if (good && !o->json) (void)printf("published %llu\n", (unsigned long long)n);
+	if (good) (void)printf(o->json ? "{\"published\":%llu}\n" : "published %llu\n", (unsigned long long)n);
 	return good ? 0 : 1;
 }
 

@@ -8,6 +8,8 @@
 
 #include "thebes/station.h"
 
+enum { NOT_FOUND = 10059, OTHER_CONFIGURATION = 10058 };
+
 json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body, unsigned *err_code)
 {
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
@@ -33,14 +35,15 @@ json_t *api_request(struct link *l, const struct options *o, const char *subject
 	unsigned code = (unsigned)json_integer_value(json_object_get(error, "err_code"));
 	if (err_code) {
 		*err_code = code;
+	} else if (code == OTHER_CONFIGURATION) {
+		(void)cli_fail("%s is there already, with other settings: see `thebes station info %s`", o->args[0],
+			o->args[0]);
 	} else {
 		(void)cli_fail("%s (%u)", json_string_value(json_object_get(error, "description")), code);
 	}
 	json_decref(answer);
 	return NULL;
 }
-
-enum { NOT_FOUND = 10059 };
 
 /* ---- which streams a station is ---- */
 
@@ -158,6 +161,24 @@ int cli_station_add(struct link *l, const struct options *o)
 
 /* ---- ls ---- */
 
+/* The stream's own answer, with what users call it first. */
+static void print_json(json_t *info)
+{
+	json_t *all = json_object();
+	struct buf name = { 0 };
+	unsigned partition;
+	station_name_external(&name,
+		slice_of_str(json_string_value(json_object_get(json_object_get(info, "config"), "name"))), &partition);
+	(void)json_object_set_new(all, "station", json_string(buf_str(&name)));
+	(void)json_object_set_new(all, "partition", json_integer(partition));
+	(void)json_object_update(all, info);
+	(void)json_object_del(all, "type");
+	(void)json_dumpf(all, stdout, JSON_COMPACT);
+	(void)putchar('\n');
+	json_decref(all);
+	buf_deinit(&name);
+}
+
 static void print_row(json_t *info)
 {
 	json_t *state = json_object_get(info, "state"), *config = json_object_get(info, "config");
@@ -186,8 +207,7 @@ int cli_station_ls(struct link *l, const struct options *o)
 		json_array_foreach(streams, i, item)
 		{
 			if (o->json) {
-				(void)json_dumpf(item, stdout, JSON_COMPACT);
-				(void)putchar('\n');
+				print_json(item);
 			} else {
 				print_row(item);
 			}
@@ -223,23 +243,78 @@ static int each_stream(
 	return code;
 }
 
+static int print_answer(json_t *answer)
+{
+	(void)json_dumpf(answer, stdout, JSON_COMPACT);
+	(void)putchar('\n');
+	return 0;
+}
+
+static long long number(json_t *of, const char *key) { return (long long)json_integer_value(json_object_get(of, key)); }
+
+/* One line per limit that there is. */
+static void show_limits(json_t *config)
+{
+	static const struct {
+		const char *key, *words;
+	} limits[] = { { "max_msgs", "messages" }, { "max_bytes", "bytes" },
+		{ "max_msgs_per_subject", "messages per subject" }, { "max_msg_size", "bytes per message" } };
+	struct buf text = { 0 };
+	for (size_t i = 0; i < COUNT_OF(limits); i++)
+		if (number(config, limits[i].key) > 0)
+			(void)printf("  at most      %lld %s\n", number(config, limits[i].key), limits[i].words);
+	if (number(config, "max_age") > 0) {
+		duration_print(&text, number(config, "max_age"));
+		(void)printf("  kept for     %s\n", buf_str(&text));
+	}
+	if (number(config, "duplicate_window") > 0) {
+		buf_clear(&text);
+		duration_print(&text, number(config, "duplicate_window"));
+		(void)printf("  ids kept for %s\n", buf_str(&text));
+	}
+	buf_deinit(&text);
+}
+
 static int show_info(const struct options *o, json_t *info)
 {
-	(void)json_dumpf(info, stdout, o->json ? JSON_COMPACT : JSON_INDENT(2));
-	(void)putchar('\n');
+	json_t *state = json_object_get(info, "state"), *config = json_object_get(info, "config"), *subject;
+	const char *retention = json_string_value(json_object_get(config, "retention"));
+	struct buf name = { 0 };
+	unsigned partition;
+	size_t i;
+	if (o->json) {
+		print_json(info);
+		return 0;
+	}
+	station_name_external(&name, slice_of_str(json_string_value(json_object_get(config, "name"))), &partition);
+	(void)printf("station %s", buf_str(&name));
+	if (partition) (void)printf(", partition %u", partition);
+	(void)printf("\n  stream       %s\n  subjects     ", json_string_value(json_object_get(config, "name")));
+	json_array_foreach(json_object_get(config, "subjects"), i, subject)(void)
+		printf("%s%s", i ? ", " : "", json_string_value(subject));
+	(void)printf("\n  storage      %s\n  replicas     %lld\n",
+		json_string_value(json_object_get(config, "storage")), number(config, "num_replicas"));
+	if (retention && strcmp(retention, "limits") != 0)
+		(void)printf("  kept until   %s\n",
+			strcmp(retention, "interest") == 0 ? "every group has acknowledged it" : "it is acknowledged");
+	show_limits(config);
+	(void)printf("  messages     %lld, sequences %lld to %lld\n  bytes        %lld\n  groups       %lld\n",
+		number(state, "messages"), number(state, "first_seq"), number(state, "last_seq"),
+		number(state, "bytes"), number(state, "consumer_count"));
+	buf_deinit(&name);
 	return 0;
 }
 
 static int show_purged(const struct options *o, json_t *answer)
 {
-	if (o->json) return show_info(o, answer);
+	if (o->json) return print_answer(answer);
 	(void)printf("%lld messages removed\n", (long long)json_integer_value(json_object_get(answer, "purged")));
 	return 0;
 }
 
 static int show_removed(const struct options *o, json_t *answer)
 {
-	if (o->json) return show_info(o, answer);
+	if (o->json) return print_answer(answer);
 	(void)printf("removed\n");
 	return 0;
 }

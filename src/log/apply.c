@@ -4,8 +4,8 @@
  * A group begins with what the state store holds of it; a table or MAKE makes it known; entries become refs, but for those that are
  * settled already. Damage that touches a group raises two questions: is there a vote that we do not know (DOUBT_VOTE), are there entries
  * that we lack or that we have and should not (DOUBT_ENTRIES)? A later vote or table answers the first. The second is answered by
- * the next thing that names index *and* term of the entry before it and finds them here: by raft's log matching, everything up
- * to there is then as it was.
+ * the next thing that names index *and* term of the entry before it and finds that very entry here: by raft's log matching, everything
+ * up to there is then as it was. Not so behind an entry that did not continue what was here before it (breaks_at).
  *
  * During replay last_index and last_term follow the journal, also below settled_index, where no refs are kept. An entry that should be there
  * and was not seen (yet: it may have been moved) is a ref without a use. */
@@ -20,11 +20,18 @@ static void group_doubt_quietly(struct log_group *g, unsigned why, const char *w
 	if (!g->doubt_why) g->doubt_why = mem_strdup(what);
 	if (!g->doubt || g->doubt_from > g->last_index + 1) g->doubt_from = g->last_index + 1;
 	g->doubt |= why;
+	if (!(why & DOUBT_ENTRIES)) return;
+	g->claimed = 0;
+	/* What was known to be committed cannot have been replaced. */
+	uint64_t from = u64_min(g->commit_index, g->last_index) + 1;
+	g->unsure.from = g->unsure.to ? u64_min(g->unsure.from, from) : from;
+	g->unsure.to = u64_max(g->unsure.to, g->last_index);
 }
 
 static void group_clear(struct log_group *g, unsigned what)
 {
 	g->doubt &= ~what;
+	if (what & DOUBT_ENTRIES) g->unsure = (struct segment_range) { 0 };
 	if (g->doubt) return;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
@@ -67,9 +74,52 @@ static bool continues(const struct log_group *g, uint64_t before, uint32_t term)
 	return have && (uint32_t)have == term;
 }
 
+static uint64_t breaks_first(const struct log_group *g)
+{
+	return g->breaks_at && g->breaks_more ? u64_min(g->breaks_at, g->breaks_more) : g->breaks_at | g->breaks_more;
+}
+
+static bool is_here(const struct log_group *g, uint64_t index)
+{
+	return index <= g->settled_index || refs_at(&g->refs, index)->use;
+}
+
+/* Index and term of this entry are what they were: so is all before it, if the entry is here and nothing before it is broken. */
+static void prove(struct log_group *g, uint64_t index)
+{
+	bool is_broken = breaks_first(g) && index >= breaks_first(g);
+	if (is_here(g, index) && !is_broken)
+		group_clear(g, DOUBT_ENTRIES);
+	else if (g->doubt & DOUBT_ENTRIES)
+		g->claimed = index;
+}
+
+static void finish_claim(struct log_group *g)
+{
+	if (!(g->doubt & DOUBT_ENTRIES) || !g->claimed || breaks_first(g)) return;
+	for (uint64_t i = g->refs.first; i <= g->claimed; i++)
+		if (!is_here(g, i)) return;
+	group_clear(g, DOUBT_ENTRIES);
+}
+
+static void break_at(struct log_group *g, const struct entry_head *h)
+{
+	uint64_t more = h->index;
+	if (!g->breaks_at || h->index < g->breaks_at) {
+		more = g->breaks_at;
+		g->breaks_at = h->index;
+		g->breaks_term = h->prev_term;
+	}
+	if (more && more != g->breaks_at && (!g->breaks_more || more < g->breaks_more)) g->breaks_more = more;
+}
+
 static void cut_to(struct log_group *g, uint64_t last)
 {
 	if (last >= g->last_index) return;
+	if (last < g->breaks_at) g->breaks_at = 0;
+	if (last < g->breaks_more) g->breaks_more = 0;
+	g->unsure.to = u64_min(g->unsure.to, last);
+	g->claimed = u64_min(g->claimed, last);
 	if (last >= g->settled_index) {
 		refs_truncate(&g->refs, last + 1);
 		runs_truncate(&g->runs, last + 1);
@@ -96,8 +146,14 @@ static void apply_moved(struct log_group *g, const struct log_ref *ref, const st
 		reach(g, h->index);
 		g->last_term = h->term;
 	}
+	uint64_t before = h->index - 1;
+	if (before > g->settled_index && refs_at(&g->refs, before)->use && !continues(g, before, h->prev_term)) {
+		group_doubt_quietly(g, DOUBT_ENTRIES, "an entry does not continue the one before it");
+		break_at(g, h);
+	}
 	*refs_at(&g->refs, h->index) = *ref;
 	runs_insert(&g->runs, h->index, h->term);
+	if (g->breaks_at == h->index + 1 && g->breaks_term == (uint32_t)h->term) g->breaks_at = 0;
 }
 
 static void apply_entry(struct log_group *g, const struct log_ref *ref, const struct entry_head *h, bool proves)
@@ -106,10 +162,14 @@ static void apply_entry(struct log_group *g, const struct log_ref *ref, const st
 	if (before > g->last_index) {
 		reach(g, before);
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries are missing");
+		break_at(g, h);
 	} else if (!continues(g, before, h->prev_term)) {
 		group_doubt_quietly(g, DOUBT_ENTRIES, "an entry does not continue the one before it");
-	} else if (proves) {
-		group_clear(g, DOUBT_ENTRIES);
+		cut_to(g, before);
+		break_at(g, h);
+	} else {
+		if (g->doubt & DOUBT_ENTRIES && !is_here(g, before)) break_at(g, h);
+		if (proves) prove(g, before);
 	}
 	cut_to(g, before);
 	if (h->index > g->settled_index) {
@@ -157,7 +217,8 @@ static void apply_replicated(const struct applied *a)
 		.kind = h->kind,
 	};
 	if (h->index == 0) return;
-	g->commit_index = u64_max(g->commit_index, h->commit);
+	/* A moved entry says what was known when it was written first; a table or a doubt may have taken that back. */
+	if (!a->frame->is_moved) g->commit_index = u64_max(g->commit_index, h->commit);
 	if (a->frame->is_moved)
 		apply_moved(g, &ref, h);
 	else
@@ -190,7 +251,7 @@ static void apply_trunc(const struct applied *a)
 	bool is_same = continues(g, before, (uint32_t)a->h->term);
 	if (is_unseen) runs_insert(&g->runs, before, a->h->term);
 	if (is_unseen || before <= g->settled_index) g->last_term = a->h->term;
-	if (a->proves && is_same) group_clear(g, DOUBT_ENTRIES);
+	if (a->proves && is_same) prove(g, before);
 }
 
 static void apply_make(const struct applied *a)
@@ -201,7 +262,7 @@ static void apply_make(const struct applied *a)
 		g = group_new(l, a->h->group);
 		group_insert(l, g);
 	}
-	g->is_known = true;
+	g->is_known = g->is_made = true;
 	if (g->is_stored) return;
 	buf_clear(&g->conf);
 	buf_append_slice(&g->conf, a->body);
@@ -257,6 +318,7 @@ static void apply_install(const struct applied *a)
 	g->last_index = a->h->index;
 	g->last_term = a->h->term;
 	g->last_seq = g->settled_seq;
+	g->breaks_at = g->breaks_more = 0;
 	if (a->proves) group_clear(g, DOUBT_ENTRIES);
 }
 
@@ -270,13 +332,16 @@ static void apply_doubt_end(const struct applied *a)
 {
 	struct log_group *g = group_of(a);
 	take_vote(g, a->h->term, a->h->index);
-	if (a->proves) group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
+	if (!a->proves) return;
+	g->breaks_at = g->breaks_more = 0;
+	group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
 }
 
 static void apply_doubt(const struct applied *a)
 {
 	struct log_group *g = group_of(a);
 	char what[200];
+	g->commit_index = u64_min(g->commit_index, a->h->commit);
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
@@ -300,7 +365,8 @@ static void apply_row_log(struct log_group *g, const struct table_row *row, bool
 		g->last_term = row->last_term;
 		g->last_seq = row->seq_last;
 	}
-	if (is_same && proves) group_clear(g, DOUBT_ENTRIES);
+	/* What was not seen is not proven by it: it may come as moved entries, or be lost. */
+	if (is_same && proves) prove(g, row->last_index);
 	if (!is_same && !(row->flags & TABLE_IN_DOUBT))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "its last entry is not that of the table");
 }
@@ -318,10 +384,12 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 	}
 	g->is_known = true;
 	take_vote(g, row->term, row->vote);
-	g->commit_index = u64_max(g->commit_index, row->commit);
+	g->commit_index = a->proves ? row->commit : u64_max(g->commit_index, row->commit);
+	bool has_all = g->is_stored || (g->is_made && row->generation <= g->generation);
 	if (!g->is_stored && row->generation > g->generation) g->generation = row->generation;
-	if (!g->is_stored && row->settled_index > g->settled_index) {
-		/* What was settled is not in the state store that was found: it is lost with it. */
+	if (!has_all && row->settled_index > g->settled_index) {
+		/* What was settled is not in the state store that was found: it is lost with it. If MAKE was read the state store is
+		 * one round back: then all of it is still in the journal (S13). */
 		group_doubt_quietly(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_STATE, "its state is lost");
 		g->settled_index = g->last_index = row->settled_index;
 		g->settled_seq = g->last_seq = row->seq_last;
@@ -413,12 +481,23 @@ void replay_apply(struct replay *r, uint64_t use, const struct frame *f, const s
 
 /* ---- the end ---- */
 
+/* What the state covers was committed: an entry that may be another one than that is as good as missing. Above it stands what may be an old
+ * end of the log: raft compares it with the leader's before it counts as committed. */
+static uint64_t finish_unsure(struct log_group *g)
+{
+	if (!(g->doubt & DOUBT_ENTRIES) || g->unsure.to == 0) return UINT64_MAX;
+	uint64_t from = u64_max(g->unsure.from, g->refs.first), to = u64_min(g->unsure.to, g->state_index);
+	for (uint64_t i = from; i <= to && i <= g->last_index; i++) refs_at(&g->refs, i)->use = 0;
+	return g->unsure.from - 1;
+}
+
 /* Entries that the state covers need not be here for the log to go on; that they are missing is damage all the same. */
 static void finish_gaps(struct log_group *g)
 {
 	for (uint32_t i = 0; i < g->refs.count; i++) {
 		uint64_t index = g->refs.first + i;
-		if (refs_at(&g->refs, index)->use) continue;
+		bool is_break = index == breaks_first(g) && index > g->state_index;
+		if (refs_at(&g->refs, index)->use && !is_break) continue;
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries are missing");
 		g->doubt_from = u64_min(g->doubt_from, index);
 		if (index > g->state_index) {
@@ -438,12 +517,17 @@ static void finish_gaps(struct log_group *g)
 static void finish_group(struct log_group *g)
 {
 	struct log *l = g->log;
+	if (!g->is_stored && !g->is_made && !g->is_installed)
+		group_doubt_quietly(
+			g, DOUBT_STATE | DOUBT_VOTE | DOUBT_ENTRIES, "the record that made the group is lost");
 	if (g->last_index < g->settled_index) {
 		/* The journal knows less than the state store: blocks are lost. */
 		g->last_index = g->settled_index;
 		g->last_term = runs_term(&g->runs, g->settled_index);
 	}
 	if (g->last_index < g->state_index) reach(g, g->state_index);
+	finish_claim(g);
+	uint64_t commit_sure = finish_unsure(g);
 	finish_gaps(g);
 	if (!g->last_term) g->last_term = runs_term(&g->runs, g->last_index);
 	if (g->last_index == g->state_index && g->state_term) {
@@ -458,7 +542,8 @@ static void finish_group(struct log_group *g)
 	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
-	g->commit_index = u64_min(u64_max(g->commit_index, g->state_index), g->last_index);
+	g->commit_index = u64_max(u64_min(g->commit_index, commit_sure), g->state_index);
+	g->commit_index = u64_min(g->commit_index, g->last_index);
 	if (g->last_term > g->term) take_vote(g, g->last_term, 0);
 	g->durable_index = g->last_index;
 	ASSERT(g->refs.first == g->settled_index + 1 && g->refs.first + g->refs.count == g->last_index + 1);

@@ -393,6 +393,7 @@ void group_record_doubt(struct log_group *g)
 		.group = g->id,
 		.index = g->doubt_from,
 		.term = g->doubt & (DOUBT_VOTE | DOUBT_ENTRIES),
+		.commit = g->commit_index,
 	};
 	(void)journal_add(l, g, &h, slice_of_str(g->doubt_why));
 	g->doubt |= DOUBT_RECORDED;

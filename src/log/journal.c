@@ -16,7 +16,10 @@ enum {
 	LIST_GROUPS_MAX = 4096,
 	LIST_GROUPS_MORE = 16, /* made while the block gathers */
 	CLOSING_MS = 50,
-	ZERO_CHUNK = 1024 * 1024,
+	ZERO_PIECE = 16 * 1024,
+	ZERO_PIECES = 64, /* of them are a chunk */
+	ZERO_CHUNK = ZERO_PIECES * ZERO_PIECE,
+	ZERO_AHEAD_MIN = 2 * 1024 * 1024, /* of a journal that holds nothing yet; more with what it holds */
 	ZERO_AHEAD = 32 * 1024 * 1024,
 };
 
@@ -162,6 +165,16 @@ static uint64_t journal_end(const struct journal *j)
 {
 	const struct block *b = j->gathering;
 	return b ? b->offset + b->n + (uint64_t)b->list_max * 8 + block_list_bytes(j->previous_count) : j->next_at;
+}
+
+bool journal_has_rest(const struct log *l, uint64_t frames_bytes)
+{
+	const struct journal *j = &l->journal;
+	uint64_t at_once = j->block_bytes_target, heads = BLOCK_HEAD_BYTES + lists_bytes_max(l) + list_count_max(l) * 8;
+	/* Two blocks behind each other hold more than one alone would, or they would be one. */
+	uint64_t blocks = 1 + 2 * frames_bytes / at_once;
+	uint64_t table = j->next_at == 0 && !j->gathering ? table_bytes(l->groups_count) : 0;
+	return journal_end(j) + table + frames_bytes + blocks * (heads + BLOCK_ALIGN) <= j->slot_bytes;
 }
 
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept)
@@ -643,12 +656,13 @@ static void journal_idle(struct io_timer *t)
 static void zero_run(struct io_job *job)
 {
 	struct zero_job *z = CONTAINER_OF(job, struct zero_job, job);
-	size_t n = (size_t)(z->to - z->from);
-	uint8_t *zeroes = mem_zalloc(n);
-	struct slice v = slice_of(zeroes, n);
-	z->result = io_file_write(z->file, z->from, &v, 1);
+	static const uint8_t zeroes[ZERO_PIECE];
+	struct slice pieces[ZERO_PIECES];
+	unsigned count = 0;
+	for (uint64_t at = z->from; at < z->to; at += ZERO_PIECE)
+		pieces[count++] = slice_of(zeroes, (size_t)u64_min(ZERO_PIECE, z->to - at));
+	z->result = io_file_write(z->file, z->from, pieces, count);
 	if (z->result == OK) z->result = io_file_sync(z->file);
-	mem_free(zeroes);
 }
 
 static void zero_done(struct io_job *job)
@@ -674,7 +688,8 @@ static void zero_step(struct log *l)
 	uint64_t from = journal_pos(l, j->use, end) + j->block_bytes_target / 4;
 	j->zeroed_pos = u64_max(j->zeroed_pos, round_up(from, BLOCK_ALIGN));
 	ASSERT(j->zeroed_pos >= first);
-	if (j->zeroed_pos >= ring || j->zeroed_pos >= from + u64_min(ZERO_AHEAD, j->slot_bytes / 2)) return;
+	uint64_t ahead = u64_min(ZERO_AHEAD_MIN + 2 * (from - first), u64_min(ZERO_AHEAD, j->slot_bytes / 2));
+	if (j->zeroed_pos >= ring || j->zeroed_pos >= from + ahead) return;
 	uint64_t use = j->zeroed_pos / j->slot_bytes, at = j->zeroed_pos % j->slot_bytes;
 	j->zero = (struct zero_job) {
 		.job = { .run = zero_run, .done = zero_done },
@@ -716,7 +731,8 @@ void journal_init(struct log *l)
 	j->slot_bytes = l->identity.slot_bytes;
 	j->slots = mem_zalloc(j->slot_count * sizeof *j->slots);
 	j->align = log_fault(l, FAULT_bug_s2_shared_sector) ? 64 : BLOCK_ALIGN;
-	j->block_bytes_target = u64_min(BLOCK_BYTES_TARGET, round_up(j->slot_bytes / 8, BLOCK_ALIGN));
+	uint64_t target = u64_max(j->slot_bytes / 8, u64_min(j->slot_bytes / 2, BLOCK_CAP_MIN));
+	j->block_bytes_target = u64_min(BLOCK_BYTES_TARGET, round_up(target, BLOCK_ALIGN));
 	j->list_groups_max = u64_min(LIST_GROUPS_MAX, j->slot_bytes / 256);
 	j->next_number = 1;
 	j->oldest_use = 1;

@@ -240,10 +240,18 @@ struct log_group {
 	bool is_installed;              /* INSTALL is recorded, the state store does not hold it yet */
 	uint64_t installed_state_bytes; /* of the file `state` that came with it */
 	uint32_t installed_state_crc;
-	bool is_known;       /* while starting: the journal names it */
-	uint32_t rewrite_at; /* position of the segment that is looked at next */
-	uint32_t epoch;      /* raised when what a read was planned on is no longer so: settle, install, truncate */
-	uint32_t cuts;       /* raised when entries that a read may have given are void: install, truncate */
+	bool is_known; /* while starting: the journal names it */
+	bool is_made;  /* … its MAKE was read: all it had since then is in the journal */
+	/* … the lowest entry that does not continue what is here before it (0: all do), the term that must stand there, and the lowest
+	 * of further such entries */
+	uint64_t breaks_at, breaks_more;
+	uint32_t breaks_term;
+	uint64_t
+		claimed; /* … up to here the log is proven, if it turns out to be all here: its entries may come as moved ones */
+	struct segment_range unsure; /* … entries that something lost may have replaced; to 0: none */
+	uint32_t rewrite_at;         /* position of the segment that is looked at next */
+	uint32_t epoch; /* raised when what a read was planned on is no longer so: settle, install, truncate */
+	uint32_t cuts;  /* raised when entries that a read may have given are void: install, truncate */
 };
 static inline bool group_is_in_doubt(const struct log_group *g) { return g->doubt != 0; }
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);
@@ -366,6 +374,8 @@ void journal_free_to(struct log *l, uint64_t use); /* uses up to this one may be
 uint32_t journal_free_slots(const struct log *l);
 /* May so many bytes be written with `slots_kept` slots untouched afterwards? */
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept);
+/* Do frames of so many bytes fit into what is left of the current slot, however they fall into blocks? */
+bool journal_has_rest(const struct log *l, uint64_t frames_bytes);
 uint64_t table_bytes(uint64_t groups_count);
 void journal_forget_group(struct log *l, const struct log_group *g);
 /* The entry's bytes if its block is in memory. */
@@ -405,8 +415,8 @@ void settle_deinit(struct log *l);
 /* Starts a round if one is due; goes on with one that waits. Called at the end of every turn. */
 void settle_step(struct log *l);
 bool settle_is_busy(const struct log *l);
-/* So much must stay free in the ring for what has to move before the next slots can go; 0: nothing has to, or nothing is won by it. */
-uint64_t settle_moves_bytes(const struct log *l);
+/* Would what has to move before the next slots can go still find room behind so many bytes? True also when nothing is won by moving it. */
+bool settle_lets_pass(const struct log *l, uint64_t bytes);
 /* The group goes: the round under way drops what it has of it. Its owner goes: it is asked and told nothing more. */
 void settle_forget_group(struct log *l, struct log_group *g);
 void settle_forget_owner(struct log *l, struct log_group *g);

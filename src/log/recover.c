@@ -277,7 +277,8 @@ static enum err start_slots(struct start *s)
 	return refuse(s, e, "the journal cannot be opened: %s", err_text(e));
 }
 
-/* After replay, which wants to see what was cut. */
+/* After replay, which wants to see what was cut, and after the doubts are recorded: a crash in between must not leave a slot that looks
+ * whole. */
 static enum err start_mend_slots(struct start *s)
 {
 	struct log *l = s->log;
@@ -695,8 +696,8 @@ static enum err start_space(struct start *s)
 enum err recover(struct log *l, char *why, size_t why_bytes)
 {
 	static enum err (*const steps[])(struct start * s) = { start_lock, start_identity, start_options, start_init,
-		start_slots, start_state, start_journal, start_mend_slots, start_groups, start_position, start_settled,
-		start_record, start_installs, start_strays, start_space };
+		start_slots, start_state, start_journal, start_groups, start_position, start_settled, start_record,
+		start_mend_slots, start_installs, start_strays, start_space };
 	struct start s = { .log = l, .io = l->io, .dir = l->options.dir, .why = why, .why_bytes = why_bytes };
 	enum err e = OK;
 	for (size_t i = 0; e == OK && i < COUNT_OF(steps); i++) e = steps[i](&s);

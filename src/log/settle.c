@@ -36,8 +36,9 @@ static bool has_installed(const struct log *l)
 
 /* ---- how much at once ---- */
 
-/* What has floated in a slot takes this much of the next ones: blocks have heads and do not fill their sectors. */
-static uint64_t moved_bytes(uint64_t floating) { return floating ? floating + floating / 4 + 2 * BLOCK_ALIGN : 0; }
+/* What floats in a slot takes this much of the next ones: blocks have heads and do not fill their sectors. SETTLED of this round and of the
+ * next, which gives the slots back, is among it. */
+static uint64_t moved_bytes(uint64_t floating) { return floating + floating / 4 + 2 * BLOCK_ALIGN; }
 
 /* Of entries that must move before all uses up to this one can go. */
 static uint64_t floating_to(const struct log *l, uint64_t use)
@@ -47,10 +48,13 @@ static uint64_t floating_to(const struct log *l, uint64_t use)
 	return bytes;
 }
 
-static bool floats_fit(const struct log *l, uint64_t use)
+/* … with so many bytes before them. */
+static bool floats_fit(const struct log *l, uint64_t use, uint64_t before)
 {
 	uint64_t bytes = floating_to(l, use);
-	return bytes == 0 || journal_has_room(l, moved_bytes(bytes), 0);
+	if (bytes == 0 && before == 0) return true;
+	return journal_has_rest(l, before + bytes + 2 * BLOCK_ALIGN) ||
+	       journal_has_room(l, before + moved_bytes(bytes), 0);
 }
 
 /* A round without entries still frees what the round before settled. */
@@ -74,7 +78,7 @@ static bool is_worth_moving(const struct log *l, uint64_t use)
 	uint64_t bytes = l->journal.slot_bytes, won = 0;
 	if (l->settle.moves_in_row >= l->journal.slot_count) return false;
 	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) {
-		uint64_t moved = moved_bytes(journal_slot(l, u)->floating_bytes);
+		uint64_t floating = journal_slot(l, u)->floating_bytes, moved = floating ? moved_bytes(floating) : 0;
 		won += bytes > moved ? bytes - moved : 0;
 	}
 	return won >= bytes / 8;
@@ -89,18 +93,18 @@ static uint64_t round_use(const struct log *l)
 		return full;
 	for (uint64_t u = held + 1; u <= full; u++) {
 		bytes += journal_slot(l, u)->floating_bytes;
-		if (bytes <= (u - held) * (l->journal.slot_bytes / 4) && floats_fit(l, u)) use = u;
+		if (bytes <= (u - held) * (l->journal.slot_bytes / 4) && floats_fit(l, u, 0)) use = u;
 	}
 	if (use > held || full <= held || has_uses_to_free(l) || !is_short_of_slots(l)) return use;
-	return is_worth_moving(l, full) && floats_fit(l, held + 1) ? held + 1 : held;
+	return is_worth_moving(l, full) && floats_fit(l, held + 1, 0) ? held + 1 : held;
 }
 
-uint64_t settle_moves_bytes(const struct log *l)
+bool settle_lets_pass(const struct log *l, uint64_t bytes)
 {
 	const struct settle *t = &l->settle;
 	uint64_t full = full_use(l), use = u64_max(t->held_use + 1, t->round ? t->round->use : 0);
-	if (use > full || !is_worth_moving(l, full) || !floats_fit(l, use)) return 0;
-	return moved_bytes(floating_to(l, use));
+	if (use > full || !is_worth_moving(l, full) || !floats_fit(l, use, 0)) return true;
+	return floats_fit(l, use, bytes);
 }
 
 static bool is_wanted_now(struct log *l)

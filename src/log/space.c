@@ -60,13 +60,16 @@ static enum err admit_space(const struct log *l, enum log_admission what, uint64
 }
 
 /* What no one is admitted to: SETTLED of the rounds that give the next slot back, and what a start has to say. */
-static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 4 * BLOCK_ALIGN); }
+static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 2 * BLOCK_ALIGN); }
 
 /* The reserve is for what must always be possible (S8): votes, truncations, no-ops, configurations. But whoever takes the room that the
  * oldest slot's entries need to move out of it takes away the next slot. */
 static bool admit_reserved(const struct log *l, uint64_t bytes)
 {
-	return journal_has_room(l, bytes + own_bytes(l) + settle_moves_bytes(l), 0);
+	uint64_t frames = bytes + FRAME_HEAD_BYTES + BLOCK_ALIGN;
+	if (!journal_has_room(l, frames + own_bytes(l), 0) && !journal_has_rest(l, frames + 3 * BLOCK_ALIGN))
+		return false;
+	return settle_lets_pass(l, frames);
 }
 
 /* Entries that are not applied may have to be moved out of a slot before it can go (S12); one whole slot is kept. */

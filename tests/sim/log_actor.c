@@ -718,7 +718,13 @@ static bool drain_owner(struct owner *o)
 	o->is_stalled = false;
 	if (!follows_truth(o)) return false;
 	if (m->now.log.last < m->truth.last) {
-		(void)append_truth(o);
+		/* What is here and committed is told as such meanwhile, as any leader would. */
+		if (!append_truth(o) && m->commit_now < m->now.log.last) {
+			m->commit_now = m->now.log.last;
+			m->commit_told = u64_max(m->commit_told, m->commit_now);
+			log_commit(o->g, m->commit_now);
+		}
+		if (m->commit_now > o->machine.index) owner_apply(o, m->commit_now);
 		return false;
 	}
 	if (m->commit_now < m->now.log.last) {

@@ -46,6 +46,7 @@ static void retry_fire(struct io_timer *t)
  * flight says too is harmless to say twice. */
 static void log_again(struct consumer *k)
 {
+	if (diag_fault(k->all->diag, FAULT_bug_refused_ack_lost)) return;
 	LIST_EACH (node, &k->pending_by_seq) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
 		if ((p->acking || !p->logged) && !list_is_linked(&p->link_by_log))
@@ -158,6 +159,10 @@ static uint64_t nak_delay(struct slice rest)
 static void nak(struct consumer *k, struct pending *p, struct slice rest)
 {
 	uint64_t delay = nak_delay(rest);
+	if (diag_fault(k->all->diag, FAULT_bug_nak_ignored)) {
+		if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
+		return;
+	}
 	consumer_schedule(p, delay ? delay : 1);
 	consumer_mark(k);
 	if (!delay) consumer_wake(k);

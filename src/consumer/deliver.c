@@ -147,6 +147,7 @@ void consumer_schedule(struct pending *p, uint64_t delay_ns)
 	struct consumer *k = p->consumer;
 	if (p->acking) return;
 	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
+	if (delay_ns == 0 && diag_fault(k->all->diag, FAULT_bug_ack_wait_ignored)) return;
 	heap_insert(&k->due, &p->link_by_due, io_now_ns(k->all->io) + (delay_ns ? delay_ns : wait_of(k, p->count)));
 	arm_due(k);
 }
@@ -175,6 +176,7 @@ static struct pending *next_due(struct consumer *k)
 	uint64_t now = io_now_ns(k->all->io);
 	for (struct heap_node *first; (first = heap_min(&k->due)) != NULL && first->key <= now;) {
 		struct pending *p = CONTAINER_OF(first, struct pending, link_by_due);
+		if (diag_fault(k->all->diag, FAULT_bug_max_deliver_ignored)) return p;
 		if (k->config.max_deliver < 0 || p->count < (uint64_t)k->config.max_deliver) return p;
 		p->terminal_is_drop = true;
 		consumer_end_pending(p);
@@ -222,6 +224,7 @@ static struct request *next_request(struct consumer *k)
 static bool ack_room(const struct consumer *k)
 {
 	return k->config.ack_policy == ACK_NONE || k->config.max_ack_pending < 0 ||
+	       diag_fault(k->all->diag, FAULT_bug_ack_room_ignored) ||
 	       k->pending.count - k->acking_count < (uint64_t)k->config.max_ack_pending;
 }
 
@@ -301,7 +304,8 @@ static uint64_t wanted_msgs(const struct consumer *k)
 	int64_t n = 0;
 	LIST_EACH (node, &k->waiting) n += CONTAINER_OF(node, struct request, link_by_turn)->left;
 	uint64_t want = (uint64_t)n;
-	if (k->config.ack_policy != ACK_NONE && k->config.max_ack_pending >= 0)
+	if (k->config.ack_policy != ACK_NONE && k->config.max_ack_pending >= 0 &&
+		!diag_fault(k->all->diag, FAULT_bug_ack_room_ignored))
 		want = u64_min(want, (uint64_t)k->config.max_ack_pending - u64_min((uint64_t)k->config.max_ack_pending,
 										   k->pending.count - k->acking_count));
 	return u64_min(want, READ_MSGS);
@@ -364,7 +368,7 @@ static bool pump_read(struct consumer *k, uint64_t from, struct pending *again, 
 	*r = (struct stream_read) {
 		.done = read_done, .from = from, .max_msgs = (uint32_t)max, .max_bytes = READ_BYTES
 	};
-	if (!again) {
+	if (!again && !diag_fault(k->all->diag, FAULT_bug_filter_ignored)) {
 		r->filters = k->filters;
 		r->filter_count = k->config.filter_count;
 	}

@@ -55,7 +55,7 @@ void record_state(struct buf *b, struct consumer *k)
 	buf_append_le64(b, 0);
 	LIST_EACH (node, &k->to_log) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
-		if (p->acking) continue;
+		if (p->acking || diag_fault(k->all->diag, FAULT_bug_delivery_not_logged)) continue;
 		buf_append_le64(b, p->sseq);
 		buf_append_le64(b, p->cseq);
 		buf_append_le32(b, p->count);
@@ -119,7 +119,7 @@ void consumer_floor(struct consumer *k)
 {
 	LIST_EACH (node, &k->pending_by_seq) {
 		const struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
-		if (!p->logged) continue;
+		if (!p->logged || diag_fault(k->all->diag, FAULT_bug_floor_ahead)) continue;
 		k->floor_sseq = u64_max(k->floor_sseq, p->sseq - 1);
 		k->floor_cseq = u64_max(k->floor_cseq, p->cseq - 1);
 		return;
@@ -277,6 +277,7 @@ static void apply_ack(struct consumer *k, uint64_t sseq, uint32_t bytes, struct 
 	if (p) pending_free(p);
 	enum stream_retention retention = stream_config(c->stream)->retention;
 	if (is_drop || subject.n == 0 || retention == STREAM_LIMITS) return;
+	if (retention == STREAM_WORKQUEUE && diag_fault(c->diag, FAULT_bug_workqueue_keeps)) return;
 	if (retention == STREAM_WORKQUEUE || !consumer_stream_ops.is_wanted(c, sseq, subject))
 		stream_apply_remove(c->stream, sseq, subject, bytes);
 }
@@ -392,7 +393,7 @@ static bool on_is_wanted(void *arg, uint64_t seq, struct slice subject)
 		if (!consumer_matches(k, subject)) continue;
 		if (seq > k->delivered_sseq) return true;
 		const struct pending *p = pending_find(k, seq);
-		if (p && p->logged) return true;
+		if (p && p->logged && !diag_fault(c->diag, FAULT_bug_interest_early)) return true;
 	}
 	return false;
 }
@@ -521,6 +522,7 @@ static void on_restored(void *arg, struct slice key, struct slice v)
 	k->created_ns = (int64_t)le64_get(v.p);
 	k->delivered_cseq = k->live_cseq = le64_get(v.p + 8);
 	k->delivered_sseq = k->live_sseq = le64_get(v.p + 16);
+	if (diag_fault(c->diag, FAULT_bug_delivered_behind) && k->live_sseq) k->delivered_sseq = --k->live_sseq;
 	k->floor_cseq = le64_get(v.p + 24);
 	k->floor_sseq = le64_get(v.p + 32);
 	k->last_seq_bound = le64_get(v.p + 40);

@@ -386,10 +386,15 @@ void stream_batch_applied(struct stream *s, uint64_t index)
 	}
 }
 
-uint64_t stream_ahead_last_seq(const struct stream *s) { return s->ahead_last_seq; }
+uint64_t stream_ahead_last_seq(const struct stream *s)
+{
+	return diag_fault(s->options.diag, FAULT_bug_last_in_flight_unseen) ? s->machine.seqs.last_seq
+									    : s->ahead_last_seq;
+}
 
 uint64_t stream_ahead_msgs(const struct stream *s)
 {
+	if (diag_fault(s->options.diag, FAULT_bug_flight_uncounted)) return s->machine.seqs.live;
 	return s->machine.seqs.live + s->flight_msgs - u64_min(s->dropping_msgs, s->machine.seqs.live + s->flight_msgs);
 }
 
@@ -434,6 +439,7 @@ uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *appl
 {
 	const struct ahead_id *a = map_get(&s->ahead_ids, id);
 	*applied = a == NULL;
+	if (a && diag_fault(s->options.diag, FAULT_bug_ids_in_flight_unseen)) a = NULL;
 	if (a) return a->seq;
 	const struct msg_id *m = msg_ids_find(&s->machine.ids, id);
 	int64_t oldest = io_wall_ns(s->options.io) - s->machine.config.duplicate_window_ns;

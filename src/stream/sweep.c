@@ -198,6 +198,11 @@ void stream_sync(struct stream *s, struct stream_req *req)
 
 void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
 {
+	if (diag_fault(s->options.diag, FAULT_bug_delete_not_logged)) {
+		req->seq = 1;
+		stream_sync(s, req);
+		return;
+	}
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, seq, seq + 1);
 	w->left = 1;
 	sweep_step(w);

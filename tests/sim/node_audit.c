@@ -106,8 +106,9 @@ static void make(struct stream_care *c)
 		buf_printf(&b,
 			"{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"%s\",\"ack_policy\":\"explicit\",\"ack_"
 			"wait\":%lld,"
-			"\"max_deliver\":%lld,\"max_ack_pending\":100",
-			s->name, k->name, (long long)k->ack_wait_ns, (long long)k->max_deliver);
+			"\"max_deliver\":%lld,\"max_ack_pending\":%llu",
+			s->name, k->name, (long long)k->ack_wait_ns, (long long)k->max_deliver,
+			(unsigned long long)k->max_ack_pending);
 		if (k->filter >= 0) buf_printf(&b, ",\"filter_subject\":\"s%u.%c\"", c->index, 'a' + k->filter);
 		buf_append_str(&b, "}}");
 		buf_printf(&tail, ".%s", k->name);

@@ -287,7 +287,7 @@ static enum book_presence after_acks(const struct book_stream *s, uint64_t seq)
 		const struct book_consumer *k = &s->consumer[i];
 		if (s->slots[seq].pub && !book_consumer_matches(k, s->slots[seq].pub)) continue;
 		const struct book_entry *e = seq < k->cap ? &k->at[seq] : NULL;
-		if (!e || !e->ack_sent) return BOOK_LIVE;
+		if (!e || !e->ack_tried) return BOOK_LIVE; /* one that was sent may wait until the disk has room */
 		if (!e->confirmed_ns) most = BOOK_MAYBE;
 	}
 	return most;
@@ -496,6 +496,9 @@ void book_consumer_audit(struct book *b, unsigned stream, unsigned consumer, con
 	if (info->ack_pending > open_max || info->ack_pending < open_min)
 		book_violated(b, "NUMBERS: consumer %s/%s says num_ack_pending %llu, it is %llu to %llu", s->name,
 			k->name, ull(info->ack_pending), ull(open_min), ull(open_max));
+	if (info->ack_pending > k->max_ack_pending)
+		book_violated(b, "NUMBERS: consumer %s/%s says num_ack_pending %llu, max_ack_pending is %llu", s->name,
+			k->name, ull(info->ack_pending), ull(k->max_ack_pending));
 	if (info->floor_sseq > info->delivered_sseq)
 		book_violated(b, "NUMBERS: consumer %s/%s has its floor %llu above what it delivered, %llu", s->name,
 			k->name, ull(info->floor_sseq), ull(info->delivered_sseq));

@@ -66,6 +66,7 @@ struct book_consumer {
 	char name[16];
 	int filter; /* a subject, or -1: all */
 	int64_t ack_wait_ns, max_deliver;
+	uint64_t max_ack_pending;
 	struct book_entry *at; /* owned, by sequence */
 	uint64_t cap;
 };

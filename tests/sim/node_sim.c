@@ -86,6 +86,7 @@ static void draw_consumers(struct world *w, struct book_stream *s)
 		(void)snprintf(k->name, sizeof k->name, "c%u", i);
 		k->filter = i > 0 && world_chance(w, 60) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
 		k->ack_wait_ns = (int64_t)MILLIS(world_between(w, 300, 3000));
+		k->max_ack_pending = world_chance(w, 30) ? world_between(w, 2, 12) : 100;
 		k->max_deliver = !halves && s->kind <= BOOK_PER_SUBJECT && world_chance(w, 20) ? 3 : -1;
 	}
 }
@@ -347,10 +348,46 @@ static const struct batch_floor floors[] = {
 	{ "clean stop", 0.9 },
 };
 
+/* ---- planted bugs, of every room between the parser and the disk ---- */
+
+static const struct batch_bug bugs[] = {
+	{ "bug_ack_before_durable", 20, 0 },
+	{ "bug_dedup_forgotten", 20, 0 },
+	{ "bug_pending_forgotten", 20, 0 },
+	{ "bug_double_ack_early", 20, 0 },
+	{ "bug_drop_not_replayed", 20, 0 },
+	{ "bug_purge_not_replayed", 40, 0 },
+	{ "bug_acks_not_replayed", 20, 0 },
+	{ "bug_ids_in_flight_unseen", 20, 0 },
+	{ "bug_last_in_flight_unseen", 20, 0 },
+	{ "bug_flight_uncounted", 20, 0 },
+	{ "bug_delete_not_logged", 20, 0 },
+	{ "bug_facts_forgotten", 100, 0 },
+	{ "bug_interest_early", 20, 0 },
+	{ "bug_workqueue_keeps", 20, 0 },
+	{ "bug_delivery_not_logged", 20, 0 },
+	{ "bug_delivered_behind", 20, 0 },
+	{ "bug_floor_ahead", 20, 0 },
+	{ "bug_refused_ack_lost", 100, 0 },
+	{ "bug_ack_wait_ignored", 20, 0 },
+	{ "bug_nak_ignored", 20, 0 },
+	{ "bug_max_deliver_ignored", 100, 0 },
+	{ "bug_filter_ignored", 20, 0 },
+	{ "bug_ack_room_ignored", 60, 0 },
+	{ "bug_stream_delete_not_replayed", 20, 0 },
+	/* of the rooms below, end to end */
+	{ "bug_s6_cut_damage", 150, 0 },
+	{ "bug_s9_state_index", 20, 0 },
+};
+
 /* ---- main ---- */
 
 int main(int argc, char **argv)
 {
-	struct batch b = { .floors = floors, .floor_count = COUNT_OF(floors), .run = seed_run };
+	struct batch b = { .floors = floors,
+		.floor_count = COUNT_OF(floors),
+		.bugs = bugs,
+		.bug_count = COUNT_OF(bugs),
+		.run = seed_run };
 	return sim_batch_main(&b, argc, argv);
 }

@@ -140,6 +140,7 @@ static void client_refuse(struct client *c, enum wire_error e, struct slice in)
 	enum { SHOWN_BYTES_MAX = 64 };
 	const uint8_t *lf = memchr(in.p, '\n', in.n);
 	struct slice shown = slice_first(in, size_min(lf ? (size_t)(lf - in.p) : in.n, SHOWN_BYTES_MAX));
+	if (shown.n && shown.p[shown.n - 1] == '\r') shown.n--;
 	if ((in.p[0] | 0x20) == 'c') shown = SLICE("CONNECT");
 	if (e == WIRE_ERROR_AUTHORIZATION)
 		client_line(c, DIAG_ERROR, "authentication error");

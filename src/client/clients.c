@@ -83,6 +83,8 @@ static void client_renew(struct client *c)
 	if (c->state != CLIENT_OPEN) {
 		/* A login under way was begun under the old rules: it is begun again by the client. */
 		if (c->state == CLIENT_CHECKING) client_error(c, WIRE_ERROR_AUTHORIZATION, SLICE_NULL, SLICE_NULL);
+		if (c->state == CLIENT_HELLO && !c->tls_due && c->login_due != auth_is_required(c->room->auth))
+			client_timer_arm_hello(c);
 		return;
 	}
 	struct auth_credentials who = client_credentials(c);

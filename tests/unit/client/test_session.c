@@ -251,6 +251,25 @@ static void users_that_appear_let_those_stay_who_said_so(void **state)
 	hear(b, 1, "-ERR 'Authorization Violation'\r\n");
 }
 
+/* Who has said nothing yet is under the new rules, in both directions. */
+static void users_that_appear_and_go_change_the_time_to_log_in(void **state)
+{
+	struct bed *b = *state;
+	join(b, 0);
+	sim_run_for(b->sim, SECONDS(10));
+	users_set(b, "one");
+	hear_within(b, 0, "-ERR 'Authentication Timeout'\r\n", MILLIS(2100));
+	join(b, 1);
+	struct auth_conf nobody = { 0 };
+	struct buf why = { 0 };
+	assert_int_equal(auth_configure(&b->auth, &nobody, &why), OK);
+	clients_reload(&b->clients, &b->options, true);
+	sim_run_for(b->sim, SECONDS(10));
+	say(b, 1, "PING\r\n");
+	hear(b, 1, "PONG\r\n");
+	buf_deinit(&why);
+}
+
 static void a_lower_limit_of_an_account_sends_the_newest_away(void **state)
 {
 	struct bed *b = *state;
@@ -555,6 +574,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bcrypt_takes_a_worker_and_keeps_the_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_changed_password_ends_the_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(users_that_appear_let_those_stay_who_said_so, setup, teardown),
+		cmocka_unit_test_setup_teardown(users_that_appear_and_go_change_the_time_to_log_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_lower_limit_of_an_account_sends_the_newest_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_connect_leaves_nothing_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_ping_comes_soon, setup, teardown),

@@ -9,7 +9,7 @@
 enum {
 	HTTP_HEAD_BYTES_MAX = 16 * 1024,
 	HTTP_BODY_BYTES_MAX = 64 * 1024,
-	HTTP_PENDING_BYTES_MAX = 256 * 1024, /* of responses that the peer does not take */
+	HTTP_PENDING_BYTES_MAX = 64 * 1024, /* of responses that the peer does not take */
 	HTTP_CONNECTIONS_MAX = 1024,
 };
 #define HTTP_REQUEST_NS SECONDS(10) /* from the first byte to the last */

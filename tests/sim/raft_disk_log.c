@@ -20,7 +20,7 @@ void raft_disk_new(struct raft_machine *m)
 	d->stall_max_ns = MILLIS(30);
 	d->capacity_bytes = 64 * MIB;
 	/* Not the same everywhere, but a leader's budget (a quarter of its slot) must be less than any follower's slot. */
-	if (m->index == 0) m->world->slot_bytes = (64 * KIB) << sim_below(s, 3);
+	if (!m->world->slot_bytes) m->world->slot_bytes = (64 * KIB) << sim_below(s, 3);
 	m->slot_bytes = m->world->slot_bytes << sim_below(s, 2);
 	m->slot_count = 5 + (uint32_t)sim_below(s, 3);
 	raft_disk_ok(m);
@@ -122,6 +122,34 @@ static void damage_block(struct raft_machine *m)
 	b.below = b.newest;
 	sim_disk_each(m->n, "/store", block_each, &b);
 	if (b.seen) flip(m, b.path, b.at + sim_below(m->world->s, b.bytes));
+}
+
+static void flip_each(void *arg, const char *path, uint64_t bytes)
+{
+	const struct block_walk *b = arg;
+	if (!strstr(path, "/journal/")) return;
+	for (uint64_t at = 0; at + BLOCK_HEAD_BYTES <= bytes; at += BLOCK_ALIGN) {
+		uint8_t head[BLOCK_HEAD_BYTES];
+		size_t got = 0;
+		if (sim_disk_read(b->m->n, path, at, head, sizeof head, true, &got) != OK || got < sizeof head)
+			continue;
+		uint64_t number = le64_get(head + 16);
+		if (le32_get(head) == BLOCK_MAGIC && number >= b->below && number < b->newest)
+			flip(b->m, path, at + sim_below(b->m->world->s, BLOCK_HEAD_BYTES + le32_get(head + 48)));
+	}
+}
+
+uint64_t raft_disk_newest(struct raft_machine *m)
+{
+	struct block_walk b = { .m = m };
+	sim_disk_each(m->n, "/store", block_each, &b);
+	return b.newest;
+}
+
+void raft_disk_damage_from(struct raft_machine *m, uint64_t mark)
+{
+	struct block_walk b = { .m = m, .below = mark, .newest = raft_disk_newest(m) };
+	sim_disk_each(m->n, "/store", flip_each, &b);
 }
 
 static bool damage_file(struct raft_machine *m, const char *part, bool remove)

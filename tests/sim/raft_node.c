@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "sim/raft_disk.h"
+#include "sim/raft_slant.h"
 
 /* Both on raft_node.proposals by their first member. */
 struct client_proposal {
@@ -45,6 +46,12 @@ static void on_frame(void *owner, uint64_t peer, struct slice frame)
 	enum err e = raft_frame_in(&n->groups, peer, frame);
 	if (e != OK && e != ERR_NOT_FOUND)
 		oracle_violated(&n->w->oracle, "FRAME refused on node %u: %s", n->m->index + 1, err_name(e));
+}
+static bool node_send(void *arg, uint64_t peer, const struct slice *parts, unsigned count, enum raft_lane lane)
+{
+	struct raft_node *n = arg;
+	if (!raft_slant_passes(n->w, n->m->index, peer, parts, count)) return false;
+	return sim_links_send(&n->links, peer, parts, count, lane);
 }
 static const struct sim_links_ops links_ops = { on_up, on_down, on_frame };
 
@@ -231,8 +238,7 @@ static enum err node_start(void *arg, struct sim_node *sn, struct io *io, void *
 		o.self = m->raft_id = log_identity(n->log)->raft_id;
 		/* A quarter of a slot; and not more than a slow link carries in a moment. */
 		o.node_bytes_max = o.group_bytes_max = m->slot_bytes ? (size_t)(m->slot_bytes / 4) : 64 * KIB;
-		raft_groups_init(
-			&n->groups, io, n->log, &n->diag, &o, &(struct raft_links) { sim_links_send, &n->links });
+		raft_groups_init(&n->groups, io, n->log, &n->diag, &o, &(struct raft_links) { node_send, n });
 		e = groups_open(n);
 	} else if (e != ERR_CRASHED) {
 		(void)printf("node %u does not open: %s (%s)\n", m->index + 1, why, err_name(e));

@@ -8,12 +8,10 @@
 #include "sim/raft_links.h"
 #include "sim/sim.h"
 
-struct mem_disk;
 struct raft_world;
 
 /* A machine: what outlives the process. */
 struct raft_machine {
-	struct mem_disk *disk; /* first: mem_log looks for it here */
 	struct raft_world *world;
 	struct sim_node *n;
 	unsigned index;
@@ -27,13 +25,21 @@ struct raft_machine {
 	unsigned boots;
 };
 
+/* Where a slant (raft_slant.h) stands. */
+struct slant_at {
+	unsigned step, a, b, c;
+	uint64_t since_ns, base, acked, mark;
+	bool blocked[CHAIN_NODES_MAX][CHAIN_NODES_MAX]; /* from, to: links refuse everything */
+};
+
+struct raft_slant;
 struct raft_world {
 	struct sim *s;
 	struct chain_oracle oracle;
 	unsigned node_count, group_count, voter_count; /* of the first configuration */
 	struct raft_machine machine[CHAIN_NODES_MAX];
 	struct raft_options options;
-	uint64_t slot_bytes; /* of the smallest */
+	uint64_t slot_bytes; /* of the smallest; 0: drawn with the first disk */
 	const char *bug;     /* failpoint armed on every node; NULL: none */
 	uint64_t load_ns;    /* between proposals of a leader */
 	size_t payload_max;
@@ -43,6 +49,8 @@ struct raft_world {
 	 * demotion (it does not campaign any more, and it may have the longest log): so no voter is taken away any more. */
 	bool is_hurt;
 	uint64_t acked, proposed, unknown, refused, reads, changes_ok, changes_failed;
+	const struct raft_slant *slant; /* NULL: faults come by chance */
+	struct slant_at at;
 	uint64_t counter[COUNTER_COUNT]; /* of all processes that have ended */
 	uint64_t poison;                 /* a command with this number is of unknown kind on node 1; 0: none */
 };

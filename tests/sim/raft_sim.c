@@ -4,11 +4,12 @@
  * A seed: machines boot, groups are made, leaders propose; for a minute faults come and go; then all is healed, and every group must make
  * progress within 15 s and all its voters end with the same history. Oracle: raft_chain.h.
  *
- *   raft_sim [--nodes 3|5] [--groups N] [--seconds N] and what sim_batch.h takes */
+ *   raft_sim [--nodes 3|5] [--groups N] [--seconds N] [--slant N] and what sim_batch.h takes */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "sim/raft_disk.h"
+#include "sim/raft_slant.h"
 #include "sim/sim_batch.h"
 
 struct own {
@@ -274,6 +275,11 @@ static void fault_step(void *arg)
 	struct run *r = arg;
 	struct raft_world *w = &r->w;
 	if (!r->chaos) return;
+	if (w->slant) {
+		if (w->slant->step) w->slant->step(w);
+		sim_after(w->s, MILLIS(1), fault_step, r);
+		return;
+	}
 	unsigned k = (unsigned)sim_below(w->s, COUNT_OF(faults));
 	if (r->faults >> k & 1) faults[k](r, &w->machine[sim_below(w->s, w->node_count)]);
 	sim_after(w->s, between(w, MILLIS(100), MILLIS(1200)), fault_step, r);
@@ -308,6 +314,8 @@ static void world_open(struct run *r, struct batch *b, uint64_t seed)
 	net->delay_max_ns = chance(w, 50) ? MILLIS(1) : MILLIS(between(w, 1, chance(w, 20) ? 250 : 60));
 	net->split_ppm = 20000;
 	net->spike_ppm = 500;
+	w->slant = raft_slant_of(b->slant);
+	if (w->slant && w->slant->open) w->slant->open(w);
 	for (unsigned i = 0; i < w->node_count; i++) {
 		struct raft_machine *m = &w->machine[i];
 		*m = (struct raft_machine) { .world = w, .index = i, .n = sim_node_new(w->s) };
@@ -328,6 +336,7 @@ static void heal(struct run *r)
 {
 	struct raft_world *w = &r->w;
 	r->chaos = false;
+	memset(&w->at, 0, sizeof w->at);
 	sim_net_heal(w->s);
 	for (unsigned i = 0; i < w->node_count; i++) {
 		raft_disk_ok(&w->machine[i]);
@@ -449,7 +458,7 @@ static void phases(struct run *r)
 	run_for(r, SECONDS(3));
 	r->chaos = true;
 	sim_after(w->s, 0, fault_step, r);
-	run_for(r, SECONDS((uint64_t)r->own->seconds));
+	run_for(r, SECONDS((uint64_t)(w->slant ? w->slant->seconds : r->own->seconds)));
 	heal(r);
 	run_for(r, SECONDS(1));
 	memcpy(r->before, w->oracle.acked, sizeof r->before);
@@ -488,11 +497,67 @@ static bool seed_run(struct batch *b, uint64_t seed)
 
 /* What a batch must have gone through, or its silence says nothing. */
 static const struct batch_floor floors[] = {
-	{ "proposal acked", 500 },
+	{ "proposal acked", 1500 },
+	{ "proposal of unknown outcome", 50 },
+	{ "proposal refused", 50 },
+	{ "linearizable read", 50 },
+	{ "raft change", 2 },
+	{ "raft change failed", 0.5 },
+	{ "raft_elections", 8 },
+	{ "raft_backfills", 6 },
+	{ "raft_backfill_chunks", 30 },
+	{ "raft_refills", 2 },
+	{ "raft_installs", 1.2 },
+	{ "raft_reopened", 1.2 },
+	{ "raft_conf_resets", 0.015 },
+	{ "raft_appends_stripped", 10 },
+	{ "raft_slept", 5 },
+	{ "raft_doubts_ended", 0.08 },
+	{ "log_groups_doubted", 0.2 },
+	{ "log_slots_begun", 80 },
+	{ "log_rounds", 150 },
+	{ "log_segments_dropped", 120 },
+	{ "node kill", 3 },
+	{ "node power loss", 4 },
+	{ "node pause", 2 },
+	{ "node wall jump", 2.5 },
+	{ "fault power all", 0.5 },
+	{ "fault cut", 5 },
+	{ "fault reset", 2.5 },
+	{ "fault stall", 2.5 },
+	{ "fault full", 2.5 },
+	{ "fault member", 2 },
+	{ "fault transfer", 2 },
+	{ "fault damage", 0.5 },
+	{ "disk unsynced torn", 4 },
+	{ "disk page ruined", 0.12 },
+	{ "damage block", 0.3 },
+	{ "damage segment gone", 0.05 },
+	{ "damage state", 0.06 },
 };
 
 static const struct batch_bug bugs[] = {
-	{ "bug_g1_no_noop", 50, 0 },
+	{ "bug_g1_no_noop", 10, SLANT_NONE },
+	{ "bug_g2_old_term_commit", 20, SLANT_FIGURE_8 },
+	{ "bug_g3_unchecked_ack", 20, SLANT_OLD_TAIL },
+	{ "bug_g4_second_vote", 20, SLANT_TRANSFERS },
+	{ "bug_g5_busy_candidate", 20, SLANT_SLOW_WRITE },
+	{ "bug_g6_ungated_append", 5, SLANT_PIPELINE },
+	{ "bug_g7_uncommitted_conf", 20, SLANT_OPEN_CONF },
+	{ "bug_g8_no_reset", 100, SLANT_NONE },
+	{ "bug_g9_no_trim", 20, SLANT_RESENT },
+	{ "bug_g10_commit_unclamped", 100, SLANT_NONE },
+	{ "bug_g12_send_error", 10, SLANT_NO_ANSWERS },
+	{ "bug_g13_pre_vote_term", 20, SLANT_TERMS },
+	{ "bug_g14_unlisted_vote", 20, SLANT_UNLISTED },
+	{ "bug_s7_doubtful_vote", 20, SLANT_FORGETS },
+	{ "bug_s7_short_match", 20, SLANT_SHORT },
+	{ "bug_s9_unapplied", 10, SLANT_NONE },
+	{ "bug_s9_state_index", 10, SLANT_NONE },
+	{ "bug_s12_settle_uncommitted", 20, SLANT_NONE },
+	{ "bug_s14_across_hole", 20, SLANT_NONE },
+	{ "bug_s19_early_answer", 50, SLANT_NONE },
+	{ "bug_s19_install_unsynced", 50, SLANT_NONE },
 };
 
 static bool own_option(struct batch *b, const char *name, uint64_t value)
@@ -501,7 +566,8 @@ static bool own_option(struct batch *b, const char *name, uint64_t value)
 	const struct {
 		const char *name;
 		unsigned *at;
-	} rows[] = { { "--nodes", &o->nodes }, { "--groups", &o->groups }, { "--seconds", &o->seconds } };
+	} rows[] = { { "--nodes", &o->nodes }, { "--groups", &o->groups }, { "--seconds", &o->seconds },
+		{ "--slant", &b->slant } };
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
 		if (strcmp(name, rows[i].name) == 0) return *rows[i].at = (unsigned)value, true;
 	return false;

@@ -23,8 +23,9 @@ struct vault {
 	uint64_t opened_ns;
 	enum { VAULT_OFF, VAULT_OPEN, VAULT_CLOSING, VAULT_CLOSED } state;
 	bool is_ready, is_tidy;
-	size_t renewing;       /* streams in memory that are being begun anew */
-	struct io_timer timer; /* while it is not ready: looks again */
+	size_t renewing;            /* streams in memory that are being begun anew */
+	struct io_timer timer;      /* while it is not ready: looks again */
+	struct io_timer make_timer; /* a row's group found no room: it is made later */
 };
 /* Opens or bears the store of conf->jetstream.store_dir and everything in it. Blocking, before the loop runs. On failure `why` is one
  * sentence for the log. `fatal` ends the process (S17). state_ops: LMDB, or a simulation's. */

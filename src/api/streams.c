@@ -114,6 +114,9 @@ static void meta_done(struct meta_req *q)
 	r->in_catalogue = false;
 	if (q->result == OK || (q->result == ERR_EXISTS && exists_alike(r))) {
 		api_wait(r);
+	} else if (q->result == ERR_EXISTS &&
+		   !stations_find(r->api->stations, r->account->name, slice_of_str(r->stream))) {
+		api_refuse(r, JS_UNAVAILABLE, NULL); /* in the catalogue, and found no room yet */
 	} else if (q->result == ERR_EXISTS) {
 		api_refuse(r, JS_STREAM_NAME_EXISTS, NULL);
 	} else if (q->result == ERR_NOT_FOUND) {

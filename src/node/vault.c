@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READY_MAX_S = 10, READY_STEP_MS = 1 };
+enum { READY_MAX_S = 10, READY_STEP_MS = 1, MAKE_AGAIN_S = 2 };
 
 /* ---- the catalogue's rows become stations ---- */
 
@@ -27,7 +27,25 @@ static void row_added(void *arg, const struct meta_stream *row)
 	/* After a start, and when the last rows are applied late, their groups are there. What an earlier process kept in memory is over: it is
 	 * renewed when the catalogue is led. A failure was said. */
 	bool is_there = log_group_find(v->log, row->group) != NULL;
-	if (!is_there || !is_in_memory(row)) (void)stations_add(&v->stations, row, !is_there);
+	enum err e = !is_there || !is_in_memory(row) ? stations_add(&v->stations, row, !is_there) : OK;
+	/* the row stays: it is a matter of room */
+	if (!is_there && (e == ERR_NO_SPACE || e == ERR_FULL))
+		io_timer_start(v->io, &v->make_timer, SECONDS(MAKE_AGAIN_S));
+}
+
+static bool make_row(void *arg, const struct meta_stream *row)
+{
+	struct vault *v = arg;
+	if (!log_group_find(v->log, row->group) && !stations_find(&v->stations, row->account, row->name))
+		row_added(v, row);
+	return true;
+}
+
+/* What found no room when its row was applied. */
+static void make_fire(struct io_timer *t)
+{
+	struct vault *v = CONTAINER_OF(t, struct vault, make_timer);
+	meta_each(v->meta, make_row, v);
 }
 
 static void row_changed(void *arg, const struct meta_stream *row)
@@ -262,7 +280,9 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	const struct state_ops *state, void (*fatal)(void *arg, const char *why), void *fatal_arg, char *why,
 	size_t why_bytes)
 {
-	*v = (struct vault) { .io = io, .diag = diag, .timer = { .fire = timer_fire } };
+	*v = (struct vault) {
+		.io = io, .diag = diag, .timer = { .fire = timer_fire }, .make_timer = { .fire = make_fire }
+	};
 	enum err e = open_log(v, conf, state, fatal, fatal_arg, why, why_bytes);
 	if (e != OK) {
 		v->io = NULL;
@@ -360,6 +380,7 @@ void vault_close(struct vault *v)
 	if (v->state != VAULT_OPEN) return;
 	v->state = VAULT_CLOSING;
 	io_timer_stop(v->io, &v->timer);
+	io_timer_stop(v->io, &v->make_timer);
 	api_close(&v->api);
 	stations_close(&v->stations, stations_closed, v);
 }
@@ -368,6 +389,7 @@ void vault_deinit(struct vault *v)
 {
 	if (!v->io) return;
 	io_timer_stop(v->io, &v->timer);
+	io_timer_stop(v->io, &v->make_timer);
 	if (v->meta) {
 		api_deinit(&v->api);
 		meta_free(v->meta);

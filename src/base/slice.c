@@ -92,13 +92,29 @@ void buf_append_str(struct buf *b, const char *s) { buf_append(b, s, strlen(s));
 
 void buf_append_u64(struct buf *b, uint64_t v)
 {
-	char text[20]; /* UINT64_MAX has 20 digits */
+	char text[U64_TEXT_MAX];
+	buf_append(b, text, u64_text(text, v));
+}
+
+size_t u64_text(char *to, uint64_t v)
+{
+	static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+				    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+				    "8081828384858687888990919293949596979899";
+	char text[U64_TEXT_MAX];
 	size_t at = sizeof text;
-	do {
-		text[--at] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
-	buf_append(b, text + at, sizeof text - at);
+	for (; v >= 100; v /= 100) {
+		at -= 2;
+		memcpy(text + at, pairs + v % 100 * 2, 2);
+	}
+	if (v >= 10) {
+		at -= 2;
+		memcpy(text + at, pairs + v * 2, 2);
+	} else {
+		text[--at] = (char)('0' + v);
+	}
+	memcpy(to, text + at, sizeof text - at);
+	return sizeof text - at;
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

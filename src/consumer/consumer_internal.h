@@ -89,6 +89,7 @@ struct consumer {
 	struct consumer_config config;
 	struct slice name;     /* into config */
 	struct slice *filters; /* owned slices over config.filters */
+	struct buf ack_prefix; /* `$JS.ACK.<stream>.<consumer>.`: made when first needed, its name does not change */
 	uint32_t id;
 	int64_t created_ns, active_ns;
 	/* replicated */

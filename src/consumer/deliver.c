@@ -187,14 +187,20 @@ static struct pending *next_due(struct consumer *k)
 
 /* ---- one message to one request ---- */
 
-static size_t ack_reply(const struct consumer *k, char *to, size_t room, uint64_t count, const struct stream_msg *m,
+static size_t ack_reply(struct consumer *k, char *to, size_t room, uint64_t count, const struct stream_msg *m,
 	uint64_t cseq, uint64_t pending)
 {
-	int n = snprintf(to, room, "$JS.ACK.%s.%s.%llu.%llu.%llu.%lld.%llu", stream_config(k->all->stream)->name,
-		k->config.name, (unsigned long long)count, (unsigned long long)m->seq, (unsigned long long)cseq,
-		(long long)m->time_ns, (unsigned long long)pending);
-	ASSERT(n > 0 && (size_t)n < room);
-	return (size_t)n;
+	const uint64_t tail[] = { count, m->seq, cseq, (uint64_t)m->time_ns, pending };
+	if (k->ack_prefix.n == 0)
+		buf_printf(&k->ack_prefix, "$JS.ACK.%s.%s.", stream_config(k->all->stream)->name, k->config.name);
+	size_t n = k->ack_prefix.n;
+	ASSERT(n + COUNT_OF(tail) * (U64_TEXT_MAX + 1) <= room);
+	memcpy(to, k->ack_prefix.p, n);
+	for (size_t i = 0; i < COUNT_OF(tail); i++) {
+		if (i) to[n++] = '.';
+		n += u64_text(to + n, tail[i]);
+	}
+	return n;
 }
 
 static void strip_body(const struct stream_msg *m, struct msg *out, struct buf *header)

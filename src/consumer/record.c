@@ -180,6 +180,7 @@ void consumer_free(struct consumer *k)
 	consumer_config_deinit(&k->config);
 	mem_free(k->filters);
 	mem_free(k->last_seqs);
+	buf_deinit(&k->ack_prefix);
 	mem_free(k);
 }
 

@@ -3,8 +3,6 @@
  * answered with nothing: the publisher retries under its message id (design §3). */
 #include "station_internal.h"
 
-#include <stdio.h>
-
 static struct slice reply_of(const struct publish *p)
 {
 	return slice_of(p->reply_long ? p->reply_long : p->reply, p->reply_n);
@@ -19,12 +17,18 @@ static void send(struct station *s, struct slice reply, struct slice body)
 
 static void send_ack(struct station *s, struct slice reply, uint64_t seq, bool duplicate)
 {
-	char text[700];
 	const char *domain = s->stations->domain;
-	int n = snprintf(text, sizeof text, "{\"stream\":\"%s\",%s%s%s \"seq\":%llu%s}", stream_config(s->stream)->name,
-		domain ? " \"domain\":\"" : "", domain ? domain : "", domain ? "\"," : "", (unsigned long long)seq,
-		duplicate ? ",\"duplicate\": true" : "");
-	send(s, reply, slice_of(text, size_min((size_t)n, sizeof text - 1)));
+	size_t prefix_n = s->ack.n;
+	if (prefix_n == 0) {
+		buf_printf(&s->ack, "{\"stream\":\"%s\",", stream_config(s->stream)->name);
+		if (domain) buf_printf(&s->ack, " \"domain\":\"%s\",", domain);
+		buf_append_str(&s->ack, " \"seq\":");
+		prefix_n = s->ack.n;
+	}
+	buf_append_u64(&s->ack, seq);
+	buf_append_str(&s->ack, duplicate ? ",\"duplicate\": true}" : "}");
+	send(s, reply, buf_slice(&s->ack));
+	s->ack.n = prefix_n;
 }
 
 static void send_error(struct station *s, struct slice reply, const struct js_error *e)

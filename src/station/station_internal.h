@@ -39,6 +39,7 @@ struct station {
 	size_t sub_count;
 	struct list publishes; /* of struct publish in flight */
 	struct buf key;        /* account NUL name */
+	struct buf ack;        /* the beginning of its PubAcks, up to the sequence; made when first needed */
 	size_t account_n;
 	uint64_t group;
 	struct station_account *limited; /* borrowed of stations */

@@ -58,6 +58,7 @@ static void station_free(struct station *s)
 	consumers_free(s->consumers);
 	stream_free(s->stream);
 	buf_deinit(&s->key);
+	buf_deinit(&s->ack);
 	mem_free(s);
 	t->open_count--;
 }

@@ -207,6 +207,7 @@ void stream_flush(struct stream *s)
 {
 	struct stream_batch *b = s->open;
 	if (!b) return;
+	s->is_pressed = log_pressure_permille(s->options.groups->log) >= PRESSURE_SLOW_PERMILLE;
 	s->open = NULL;
 	batch_end(&b->body, s->ahead_last_seq);
 	list_push_back(&s->flight, &b->link_by_flight);
@@ -283,10 +284,7 @@ enum err stream_add_record(struct stream *s, struct record *r, struct stream_req
 	return OK;
 }
 
-bool stream_is_behind(const struct stream *s)
-{
-	return !list_is_empty(&s->held) || log_pressure_permille(s->options.groups->log) >= PRESSURE_SLOW_PERMILLE;
-}
+bool stream_is_behind(const struct stream *s) { return s->is_pressed || !list_is_empty(&s->held); }
 
 /* ---- what is in flight, by subject and by id ---- */
 

@@ -70,6 +70,7 @@ struct stream {
 	struct group *group;
 	uint64_t term;
 	bool leading, closing, config_proposed;
+	bool is_pressed;   /* the ring was filling up when the last batch was proposed */
 	bool is_short;     /* the log refused what grows: what frees goes in batches of its own */
 	uint64_t refusals; /* batches that were refused: what was decided with them in mind does not hold any more */
 	void (*applied)(void *arg);

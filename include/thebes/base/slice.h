@@ -63,6 +63,9 @@ void buf_append(struct buf *b, const void *p, size_t n);
 static inline void buf_append_slice(struct buf *b, struct slice s) { buf_append(b, s.p, s.n); }
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_u64(struct buf *b, uint64_t v); /* decimal text */
+/* Writes v as decimal text, not ended, and returns its length: at most U64_TEXT_MAX. */
+enum { U64_TEXT_MAX = 20 };
+size_t u64_text(char *to, uint64_t v);
 static inline void buf_append_byte(struct buf *b, uint8_t c)
 {
 	*buf_reserve(b, 1) = c;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
+#include <stdio.h>
+
 static void comparing(void **state)
 {
 	(void)state;
@@ -161,9 +163,28 @@ static void little_endian(void **state)
 	buf_deinit(&b);
 }
 
+static void numbers_as_text(void **state)
+{
+	char want[32], got[U64_TEXT_MAX];
+	(void)state;
+	/* around every power of ten, and the ends */
+	for (uint64_t power = 1;; power *= 10) {
+		const uint64_t values[] = { power - 1, power, power + 1, power * 9 + power / 7 };
+		for (size_t i = 0; i < COUNT_OF(values); i++) {
+			size_t n = (size_t)snprintf(want, sizeof want, "%llu", (unsigned long long)values[i]);
+			assert_int_equal(u64_text(got, values[i]), n);
+			assert_memory_equal(got, want, n);
+		}
+		if (power > UINT64_MAX / 10) break;
+	}
+	assert_int_equal(u64_text(got, UINT64_MAX), U64_TEXT_MAX);
+	assert_memory_equal(got, "18446744073709551615", U64_TEXT_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_as_text),
 		cmocka_unit_test(comparing),
 		cmocka_unit_test(cutting),
 		cmocka_unit_test(numbers),

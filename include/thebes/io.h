@@ -161,6 +161,9 @@ must_check enum err io_file_read(struct io_file *f, uint64_t at, void *p, size_t
 /* fdatasync: data and length are durable when it returns OK. After a failure nothing about the unsynced may be believed (S17). */
 must_check enum err io_file_sync(struct io_file *f);
 must_check enum err io_file_size(struct io_file *f, uint64_t *bytes);
+/* Behind this place nothing was ever written: zeroes of which no sector is used. The end of the file where nobody can say. Ask before the
+ * first read: what was read may count as written. */
+must_check enum err io_file_data_end(struct io_file *f, uint64_t *bytes);
 must_check enum err io_file_truncate(struct io_file *f, uint64_t bytes);
 /* Allocates and zeroes [at, at + n), growing the file. ERR_NO_SPACE. */
 must_check enum err io_file_allocate(struct io_file *f, uint64_t at, uint64_t n);

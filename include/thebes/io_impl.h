@@ -38,6 +38,8 @@ struct io_ops {
 	enum err (*file_read)(struct io_file *f, uint64_t at, void *p, size_t n, size_t *got);
 	enum err (*file_sync)(struct io_file *f);
 	enum err (*file_size)(struct io_file *f, uint64_t *bytes);
+	/* NULL: every byte counts as written. */
+	enum err (*file_data_end)(struct io_file *f, uint64_t *bytes);
 	enum err (*file_truncate)(struct io_file *f, uint64_t bytes);
 	enum err (*file_allocate)(struct io_file *f, uint64_t at, uint64_t n);
 	enum err (*file_drop_cache)(struct io_file *f);

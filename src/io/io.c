@@ -210,6 +210,13 @@ enum err io_file_read(struct io_file *f, uint64_t at, void *p, size_t n, size_t 
 
 enum err io_file_sync(struct io_file *f) { return f->io->ops->file_sync(f); }
 enum err io_file_size(struct io_file *f, uint64_t *bytes) { return f->io->ops->file_size(f, bytes); }
+
+enum err io_file_data_end(struct io_file *f, uint64_t *bytes)
+{
+	const struct io_ops *ops = f->io->ops;
+	return ops->file_data_end ? ops->file_data_end(f, bytes) : ops->file_size(f, bytes);
+}
+
 enum err io_file_truncate(struct io_file *f, uint64_t bytes) { return f->io->ops->file_truncate(f, bytes); }
 enum err io_file_allocate(struct io_file *f, uint64_t at, uint64_t n) { return f->io->ops->file_allocate(f, at, n); }
 enum err io_file_drop_cache(struct io_file *f) { return f->io->ops->file_drop_cache(f); }

@@ -23,6 +23,7 @@ struct uv_file {
 enum {
 	DISK_IOV_MAX = 64,
 	DISK_ZERO_BYTES = 64 * 1024, /* a piece of the zeroes that stand in for fallocate */
+	DISK_EXTENTS_MAX = 64,       /* that are looked at to find the last */
 };
 
 static int file_fd(struct io_file *f) { return CONTAINER_OF(f, struct uv_file, base)->fd; }
@@ -160,6 +161,22 @@ enum err uv_disk_size(struct io_file *f, uint64_t *bytes)
 	if (fstat(file_fd(f), &st) != 0) return uv_err(errno);
 	*bytes = (uint64_t)st.st_size;
 	return OK;
+}
+
+enum err uv_disk_data_end(struct io_file *f, uint64_t *bytes)
+{
+	enum err e = uv_disk_size(f, bytes);
+	off_t end = 0;
+	for (unsigned i = 0; e == OK && i < DISK_EXTENTS_MAX; i++) {
+		const off_t data = lseek(file_fd(f), end, SEEK_DATA);
+		if (data < 0 && errno == ENXIO) {
+			*bytes = (uint64_t)end;
+			return OK;
+		}
+		end = data < 0 ? data : lseek(file_fd(f), data, SEEK_HOLE);
+		if (end < 0) break; /* a file system that cannot say */
+	}
+	return e;
 }
 
 enum err uv_disk_truncate(struct io_file *f, uint64_t bytes)

@@ -90,6 +90,7 @@ enum err uv_disk_write(struct io_file *f, uint64_t at, const struct slice *v, un
 enum err uv_disk_read(struct io_file *f, uint64_t at, void *p, size_t n, size_t *got);
 enum err uv_disk_sync(struct io_file *f);
 enum err uv_disk_size(struct io_file *f, uint64_t *bytes);
+enum err uv_disk_data_end(struct io_file *f, uint64_t *bytes);
 enum err uv_disk_truncate(struct io_file *f, uint64_t bytes);
 enum err uv_disk_allocate(struct io_file *f, uint64_t at, uint64_t n);
 enum err uv_disk_drop_cache(struct io_file *f);

@@ -285,6 +285,7 @@ static const struct io_ops uv_io_ops = {
 	.file_read = uv_disk_read,
 	.file_sync = uv_disk_sync,
 	.file_size = uv_disk_size,
+	.file_data_end = uv_disk_data_end,
 	.file_truncate = uv_disk_truncate,
 	.file_allocate = uv_disk_allocate,
 	.file_drop_cache = uv_disk_drop_cache,

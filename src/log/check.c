@@ -131,7 +131,7 @@ static enum err identity_look(struct check *c, const char *name, struct identity
 static enum err check_identity(struct check *c)
 {
 	static const char *const names[] = { "identity.0", "identity.1" };
-	struct identity copy[2];
+	struct identity copy[2] = { 0 };
 	enum err e[2];
 	for (unsigned i = 0; i < 2; i++) {
 		e[i] = identity_look(c, names[i], &copy[i]);
@@ -175,12 +175,14 @@ static enum err slot_look(struct check *c, uint32_t k)
 	if (e == OK) e = io_file_size(l->journal.slots[k].file, &state->bytes);
 	if (e == OK) e = io_file_sync(l->journal.slots[k].file);
 	if (e == OK) e = io_file_drop_cache(l->journal.slots[k].file);
+	if (e == OK) e = io_file_data_end(l->journal.slots[k].file, &state->data_end);
 	state->is_short = e == OK && state->bytes < l->journal.slot_bytes;
 	return refuse(c, e, "%s/%s cannot be read: %s", c->dir, name.text, err_text(e));
 }
 
 static enum err check_slots(struct check *c)
 {
+	c->log->options.entry_bytes_max = c->log->identity.slot_bytes / 4;
 	journal_init(c->log);
 	c->replay.log = c->log;
 	c->replay.slots = mem_zalloc(c->log->journal.slot_count * sizeof *c->replay.slots);
@@ -263,7 +265,8 @@ static enum err check_journal(struct check *c)
 		/* Nothing had been settled: nothing is lost with it. */
 		if (agrees) c->state_is_lost = false;
 		if (agrees && c->state.head.round < r->settled.round)
-			tell_file(c, false, "state.lmdb", 0, "the state store is one round back; the journal has the rest");
+			tell_file(c, false, "state.lmdb", 0,
+				"the state store is one round back; the journal has the rest");
 		return OK;
 	}
 	/* Of another time than the journal, or gone: as a start does it, once more without it. */
@@ -366,8 +369,7 @@ static enum err segment_look(
 	enum err e = segment_open(&r, c->io, place, info);
 	if (e == OK) e = segment_verify(&r, segment_damaged, &s);
 	if (e == ERR_CORRUPT || e == ERR_NOT_FOUND) {
-		const char *what =
-			e == ERR_NOT_FOUND ? "the segment is missing" : "the file is another segment's";
+		const char *what = e == ERR_NOT_FOUND ? "the segment is missing" : "the file is another segment's";
 		tell_segment(&s, &(struct segment_damage) { r.bad, SEGMENT_FILE_SEG, 0, what });
 		e = OK;
 	}

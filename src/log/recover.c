@@ -9,8 +9,6 @@
 
 #include "replay.h"
 
-enum { BIRTH_ZEROES = 8 * 1024 * 1024 };
-
 struct start {
 	struct log *log;
 	struct io *io;
@@ -127,24 +125,11 @@ static enum err birth_slots(struct start *s)
 		e = io_file_open(
 			s->io, slot_path(s, k), IO_OPEN_READ | IO_OPEN_WRITE | IO_OPEN_CREATE, &j->slots[k].file);
 		if (e == OK) e = io_file_allocate(j->slots[k].file, 0, j->slot_bytes);
-		if (e == OK) e = io_file_sync(j->slots[k].file);
 	}
+	/* After all of them were made: so the first sync is the only one that has much to do. */
+	for (uint32_t k = 0; e == OK && k < j->slot_count; k++) e = io_file_sync(j->slots[k].file);
 	if (e == OK) e = io_dir_sync(s->io, start_path(s, "journal"));
 	return e == OK ? io_dir_sync(s->io, s->dir) : e;
-}
-
-/* The first blocks shall not wait for the file system's first sight of these sectors. */
-static enum err birth_zeroes(struct start *s)
-{
-	struct journal *j = &s->log->journal;
-	uint64_t to = u64_min(BIRTH_ZEROES, j->slot_bytes), from = j->next_at;
-	if (from >= to) return OK;
-	uint8_t *zeroes = mem_zalloc((size_t)(to - from));
-	struct slice v = slice_of(zeroes, (size_t)(to - from));
-	enum err e = io_file_write(j->slots[0].file, from, &v, 1);
-	if (e == OK) e = io_file_sync(j->slots[0].file);
-	mem_free(zeroes);
-	return e;
 }
 
 static void birth_identity(struct log *l)
@@ -170,7 +155,6 @@ static enum err birth(struct start *s)
 	journal_init(l);
 	e = birth_slots(s);
 	if (e == OK) e = journal_write_now(l);
-	if (e == OK) e = birth_zeroes(s);
 	if (e == OK) e = identity_store(l->io, s->dir, &l->identity);
 	if (e == OK) e = io_path_unlink(s->io, start_path(s, "birth"));
 	if (e == OK) e = io_dir_sync(s->io, s->dir);
@@ -263,9 +247,11 @@ static enum err slot_open(struct start *s, uint32_t k)
 			(unsigned long long)state->bytes, (unsigned long long)l->journal.slot_bytes);
 		state->is_short = true;
 	}
-	if (e != OK || log_fault(l, FAULT_bug_s5_believe_cache)) return e;
-	e = io_file_sync(slot->file);
-	return e == OK ? io_file_drop_cache(slot->file) : e;
+	if (e == OK && !log_fault(l, FAULT_bug_s5_believe_cache)) {
+		e = io_file_sync(slot->file);
+		if (e == OK) e = io_file_drop_cache(slot->file);
+	}
+	return e == OK ? io_file_data_end(slot->file, &state->data_end) : e;
 }
 
 static enum err start_slots(struct start *s)

@@ -12,7 +12,7 @@
 
 #include "replay.h"
 
-enum { WINDOW_BYTES = 1024 * 1024, SEARCH_FRESH_BYTES = 16 * 1024 * 1024 };
+enum { WINDOW_BYTES_MIN = 64 * 1024, WINDOW_BYTES = 1024 * 1024, SEARCH_BLANK_BYTES = 8 * 1024 * 1024 };
 
 /* ---- bytes of a slot ---- */
 
@@ -47,12 +47,14 @@ static struct slice slot_bytes(struct replay *r, uint64_t use, uint64_t at, uint
 {
 	uint32_t k = slot_of(r, use);
 	struct io_file *file = r->log->journal.slots[k].file;
-	uint64_t end = u64_min(r->slots[k].bytes, r->log->journal.slot_bytes);
+	uint64_t end = u64_min(r->slots[k].data_end, r->log->journal.slot_bytes);
 	if (at >= end) return SLICE_NULL;
 	n = u64_min(n, end - at);
 	bool is_inside = r->file == file && at >= r->window_at && at + n <= r->window_at + r->window.n;
 	if (!is_inside) {
-		uint64_t want = u64_min(u64_max(n, WINDOW_BYTES), end - at);
+		/* Who goes on where the window ends will go further; who looks at a head may not. */
+		bool goes_on = r->file == file && at >= r->window_at && at <= r->window_at + r->window.n;
+		uint64_t want = u64_min(u64_max(n, goes_on ? WINDOW_BYTES : WINDOW_BYTES_MIN), end - at);
 		buf_clear(&r->window);
 		r->window.n = slot_read(r, use, at, buf_reserve(&r->window, want), want);
 		r->window_at = at;
@@ -92,17 +94,24 @@ static bool is_zero(struct slice s)
 	return true;
 }
 
+/* Zeroes may be what a block held; more of them than two blocks can hold are a slot that is zeroed ahead of its first use. */
+static uint64_t search_blank_max(const struct replay *r)
+{
+	const struct log *l = r->log;
+	return SEARCH_BLANK_BYTES + 2 * (l->options.entry_bytes_max + table_bytes(l->groups_count));
+}
+
 /* The first head of `use` at or behind `at` whose number is at least `number`. */
 static bool head_search(
 	struct replay *r, uint64_t use, uint64_t at, uint64_t number, uint64_t *found_at, struct block_head *h)
 {
-	uint64_t step = r->log->journal.align;
-	bool is_blank = true;
-	for (uint64_t from = at; at + BLOCK_HEAD_BYTES <= r->log->journal.slot_bytes && r->error == OK; at += step) {
-		/* A slot that was never used is zeroes; not all of them need to be looked at. */
-		if (is_blank && from == 0 && at > SEARCH_FRESH_BYTES) return false;
-		if (is_blank && at % BLOCK_ALIGN == 0) is_blank = is_zero(slot_bytes(r, use, at, BLOCK_ALIGN));
-		if (head_at(r, use, at, h) != OK || h->number < number) continue;
+	uint64_t step = r->log->journal.align, blank = 0;
+	uint64_t end = u64_min(r->slots[slot_of(r, use)].data_end, r->log->journal.slot_bytes);
+	for (; at + BLOCK_HEAD_BYTES <= end && r->error == OK; at += step) {
+		if (at % BLOCK_ALIGN == 0)
+			blank = is_zero(slot_bytes(r, use, at, BLOCK_ALIGN)) ? blank + BLOCK_ALIGN : 0;
+		if (blank > search_blank_max(r)) return false;
+		if (blank || head_at(r, use, at, h) != OK || h->number < number) continue;
 		*found_at = at;
 		return true;
 	}
@@ -224,7 +233,7 @@ static void doubt_list(struct replay *r, struct slice ids, const char *what)
 /* Blocks from r->next_number on are lost before `h`, which is valid: its list names the groups of the last of them. */
 static void damage_before(struct replay *r, const struct block_head *h, const char *what)
 {
-	struct slice body, lists;
+	struct slice body = SLICE_NULL, lists = SLICE_NULL;
 	bool one = r->next_number && h->number == r->next_number + 1 && h->previous_count != BLOCK_GROUPS_ALL;
 	(void)block_is_good(r, h, &body, &lists);
 	r->damaged_blocks++;
@@ -325,7 +334,7 @@ static void chain_to(struct replay *r, const struct block_head *h, struct slice 
 /* A head that is valid and in its place. False: the journal ends before this block. */
 static bool replay_block(struct replay *r, const struct block_head *h)
 {
-	struct slice body, lists;
+	struct slice body = SLICE_NULL, lists = SLICE_NULL;
 	if (r->next_number && h->number > r->next_number)
 		damage_before(r, h, place_text(r, h->use, h->offset, h->offset));
 	else if (r->next_number && h->chain != r->chain && !r->log->key.is_unseeded)

@@ -8,10 +8,11 @@
 
 /* What is known of the slots before any of them is replayed. */
 struct slot_state {
-	bool is_missing; /* the file was not there */
-	bool is_short;   /* it was cut */
-	uint64_t bytes;  /* that are there */
-	uint64_t use;    /* whose first block is good; 0: none */
+	bool is_missing;   /* the file was not there */
+	bool is_short;     /* it was cut */
+	uint64_t bytes;    /* that are there */
+	uint64_t data_end; /* behind it nothing was ever written */
+	uint64_t use;      /* whose first block is good; 0: none */
 };
 struct replay {
 	struct log *log;

@@ -154,7 +154,7 @@ static enum err reader_row(struct segment_reader *r, uint32_t k, struct segment_
 		size_t got = 0;
 		buf_clear(&r->page);
 		uint8_t *p = buf_reserve(&r->page, 4096);
-		enum err e = io_file_read(r->idx, segment_row_at(page * ROWS_PER_PAGE), p, 4096, &got);
+		enum err e = io_file_read(r->idx, segment_row_at((uint64_t)page * ROWS_PER_PAGE), p, 4096, &got);
 		if (e != OK && e != ERR_IO) return e;
 		r->page.n = e == OK ? got : 0;
 		r->page_number = page + 1;
@@ -492,7 +492,7 @@ static enum err verify_skip(struct verify *v, const struct entry_head *h, bool h
 		return OK;
 	}
 	for (uint32_t k = v->count; k < v->r->info.entry_count; k++) {
-		if ((e = reader_row(v->r, k, &row)) != OK) break;
+		if (reader_row(v->r, k, &row) != OK) break;
 		if (row.offset <= s->at || row.index <= s->index_last) continue;
 		if ((e = row_judge(v->r, &row, &verdict)) != OK) return e;
 		if (verdict != ROW_AGREES) continue;

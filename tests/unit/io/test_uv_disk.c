@@ -130,6 +130,27 @@ static void allocation_has_a_slow_way(void **state)
 	place_remove(&p);
 }
 
+/* What was allocated and never written is not read again by who asks; where a file system cannot say, all of it counts as written. */
+static void the_end_of_what_was_written(void **state)
+{
+	(void)state;
+	struct place p = place_made();
+	struct io_file *f = file_at(&p, 0, NEW_RW);
+	const struct slice text = SLICE("written");
+	uint64_t end, size = 4 << 20;
+	assert_int_equal(io_file_allocate(f, 0, size), OK);
+	assert_int_equal(io_file_write(f, 1 << 20, &text, 1), OK);
+	assert_int_equal(io_file_sync(f), OK);
+	assert_int_equal(io_file_drop_cache(f), OK);
+	assert_int_equal(io_file_data_end(f, &end), OK);
+	assert_true(end == size || (end >= (1 << 20) + text.n && end <= (1 << 20) + (64 << 10)));
+	assert_int_equal(io_file_truncate(f, 0), OK);
+	assert_int_equal(io_file_data_end(f, &end), OK);
+	assert_int_equal(end, 0);
+	io_file_close(f);
+	place_remove(&p);
+}
+
 static void a_lock_holds_in_the_same_process(void **state)
 {
 	(void)state;
@@ -297,6 +318,7 @@ int main(void)
 		cmocka_unit_test(bytes_come_back_from_any_number_of_slices),
 		cmocka_unit_test(lengths_and_zeroes),
 		cmocka_unit_test(allocation_has_a_slow_way),
+		cmocka_unit_test(the_end_of_what_was_written),
 		cmocka_unit_test(a_lock_holds_in_the_same_process),
 		cmocka_unit_test(opens_that_cannot_be),
 		cmocka_unit_test(too_many_files_is_said),

@@ -221,19 +221,19 @@ bool consumer_wish_parse(struct consumer_wish *w, struct slice json, struct js_e
 	*w = (struct consumer_wish) { 0 };
 	json_t *root = js_json_load(json, e);
 	if (!root) return false;
-	json_t *config = js_json_get(root, "config"), *action = js_json_get(root, "action"),
-	       *stream = js_json_get(root, "stream_name");
-	bool good = true;
-	if (json_is_string(action)) {
-		const char *a = json_string_value(action);
-		w->action = strcmp(a, "create") == 0   ? ACTION_CREATE
-			    : strcmp(a, "update") == 0 ? ACTION_UPDATE
-						       : ACTION_ANY;
-		if (*a && w->action == ACTION_ANY)
-			good = js_error_set(e, JS_INVALID_JSON, "unknown consumer action \"%s\"", a);
-	}
-	w->stream_name = mem_strdup(json_is_string(stream) ? json_string_value(stream) : "");
-	if (good && !json_is_object(config)) good = js_error_set(e, JS_CONSUMER_CONFIG_REQUIRED, NULL);
+	json_t *config = js_json_get(root, "config");
+	struct slice action = SLICE_NULL, stream = SLICE_NULL;
+	const struct js_want wants[] = { { "stream_name", JS_TEXT, &stream }, { "action", JS_TEXT, &action } };
+	bool good = js_json_take(root, wants, COUNT_OF(wants), e);
+	w->action = slice_eq(action, SLICE("create"))   ? ACTION_CREATE
+		    : slice_eq(action, SLICE("update")) ? ACTION_UPDATE
+							: ACTION_ANY;
+	if (good && action.n && w->action == ACTION_ANY)
+		good = js_error_set(e, JS_INVALID_JSON, "unknown consumer action \"%.*s\"", SLICE_FMT(action));
+	w->stream_name = mem_zalloc(stream.n + 1);
+	if (stream.n) memcpy(w->stream_name, stream.p, stream.n);
+	if (good && !config) good = js_error_set(e, JS_CONSUMER_CONFIG_REQUIRED, NULL);
+	if (good && !json_is_object(config)) good = js_error_set(e, JS_INVALID_JSON, "config is no object");
 	good = good && parse_config(&w->config, config, e);
 	json_decref(root);
 	if (!good) {

@@ -39,7 +39,8 @@ static void refused(void **state)
 		unsigned code;
 		const char *text; /* or NULL */
 	} cases[] = {
-		{ LIMITS, "1", 10078, NULL },
+		{ LIMITS, "1", 10025, NULL },
+		{ LIMITS, "null", 10078, NULL },
 		{ LIMITS, "{\"ack_wait\":\"1s\"}", 10025, NULL },
 		{ LIMITS, "{\"deliver_policy\":\"some\"}", 10025, NULL },
 		{ LIMITS, "{\"name\":\"a\\u0000\"}", 10025, NULL },

@@ -266,9 +266,8 @@ static bool api_deliver_ack(struct sink *k, struct sub *sub, const struct msg *m
 	if (dot < 0) return false;
 	struct slice consumer = slice_first(rest, (size_t)dot);
 	struct station *s = stations_find(a->api->stations, a->account->name, stream);
-	if (!s || !consumers_find(station_consumers(s), consumer)) return false;
-	consumers_ack(station_consumers(s), consumer, slice_from(rest, (size_t)dot + 1), m->payload, m->reply);
-	return true;
+	return s &&
+	       consumers_ack(station_consumers(s), consumer, slice_from(rest, (size_t)dot + 1), m->payload, m->reply);
 }
 
 static const struct sink_ops api_sink_ops = { .deliver = api_deliver };

@@ -207,14 +207,16 @@ static bool next_number(struct slice *tokens, uint64_t *out)
 	return slice_to_u64(token, out) == OK;
 }
 
-void consumers_ack(
+bool consumers_ack(
 	struct consumers *c, struct slice consumer, struct slice tokens, struct slice payload, struct slice reply)
 {
 	struct consumer *k = consumers_find(c, consumer);
 	uint64_t count, sseq, cseq;
-	if (!k || !c->leading || k->deleting) return;
-	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return;
+	if (!k) return false;
+	if (!c->leading || k->deleting) return true;
+	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return true;
 	apply_kind(k, sseq, payload, reply);
 	consumer_rest(k);
 	consumer_wake(k);
+	return true;
 }

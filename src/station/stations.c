@@ -213,10 +213,18 @@ void stations_turn_end(struct stations *t)
 
 struct station *stations_find(const struct stations *t, struct slice account, struct slice name)
 {
-	struct buf key = { 0 };
-	make_key(&key, account, name);
-	struct station *s = map_get(&t->by_name, buf_slice(&key));
-	buf_deinit(&key);
+	uint8_t key[512]; /* asked for with every ack: nothing is allocated for names of a usual length */
+	size_t n = account.n + 1 + name.n;
+	if (n <= sizeof key) {
+		if (account.n) memcpy(key, account.p, account.n);
+		key[account.n] = 0;
+		if (name.n) memcpy(key + account.n + 1, name.p, name.n);
+		return map_get(&t->by_name, slice_of(key, n));
+	}
+	struct buf longer = { 0 };
+	make_key(&longer, account, name);
+	struct station *s = map_get(&t->by_name, buf_slice(&longer));
+	buf_deinit(&longer);
 	return s;
 }
 

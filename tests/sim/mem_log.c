@@ -671,7 +671,11 @@ void log_applied(struct log_group *g, uint64_t index, uint64_t term, struct slic
 	g->conf_index = conf_index;
 }
 
-void log_trim(struct log_group *g, uint64_t index) { g->trim = u64_max(g->trim, index); }
+void log_trim(struct log_group *g, uint64_t index)
+{
+	ASSERT(index <= g->applied + 1);
+	g->trim = u64_max(g->trim, index);
+}
 
 /* Every settled group loses what is dead; in the state that is captured. */
 static void settle_group(struct log_group *g)

@@ -291,10 +291,26 @@ uint64_t fixture_term_at(const struct replica *r, uint64_t index) { return group
 
 static void change_done(struct group_change *c) { CONTAINER_OF(c, struct fixture, change)->changed = true; }
 
-void fixture_change(struct fixture *f, struct replica *r, enum group_change_kind kind, uint64_t member)
+static void second_done(struct group_change *c) { ASSERT(c->result != OK); }
+
+void fixture_begin_change(struct fixture *f, struct replica *r, enum group_change_kind kind, uint64_t member)
 {
 	f->changed = false;
 	f->change = (struct group_change) { .kind = kind, .member = member, .done = change_done };
 	group_change(r->chain.group, &f->change);
-	for (unsigned i = 0; i < 15000 && !f->changed; i++) fixture_run(f, 1);
+}
+
+void fixture_begin_second(struct fixture *f, struct replica *r, struct group_change *second)
+{
+	(void)f;
+	second->done = second_done;
+	group_change(r->chain.group, second);
+}
+
+bool fixture_has_changed(struct fixture *f) { return f->changed; }
+
+void fixture_change(struct fixture *f, struct replica *r, enum group_change_kind kind, uint64_t member)
+{
+	fixture_begin_change(f, r, kind, member);
+	(void)fixture_until(f, fixture_has_changed, 15000);
 }

@@ -83,6 +83,11 @@ uint64_t fixture_term_at(const struct replica *r, uint64_t index);
 /* Hands a frame to a replica as if `from` had sent it. */
 enum err fixture_inject(struct fixture *f, struct replica *to, uint64_t from, struct frame_out *frame);
 bool fixture_is_led(struct fixture *f);
+/* Begins a change (fixture.change), waits for nothing; `second`: another one, which is told of at once. */
+void fixture_begin_change(struct fixture *f, struct replica *r, enum group_change_kind kind, uint64_t member);
+void fixture_begin_second(struct fixture *f, struct replica *r, struct group_change *second);
+bool fixture_has_changed(struct fixture *f);
+/* Begins one and waits for its end. */
 void fixture_change(struct fixture *f, struct replica *r, enum group_change_kind kind, uint64_t member);
 static inline uint64_t replica_id(const struct replica *r) { return r->index + 1; }
 

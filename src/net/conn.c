@@ -109,7 +109,7 @@ static void conn_on_close(void *owner)
 	struct conn *c = owner;
 	ASSERT(c->state == CONN_CLOSING);
 	conn_land(c);
-	if (c->tls) ledger_release(&c->ledger, tls_bytes(c->tls));
+	if (c->tls) ledger_release(&c->ledger, tls_charged_bytes(c->tls));
 	tls_free(c->tls);
 	c->tls = NULL;
 	ledger_deinit(&c->ledger);
@@ -300,8 +300,7 @@ void conn_secure(struct conn *c, struct tls_context *t)
 	ASSERT(c->state == CONN_OPEN && !c->tls);
 	conn_flush(c);
 	ASSERT(!c->out_head || c->broken); /* else it would be written sealed */
-	c->tls = tls_new(t);
-	ledger_force(&c->ledger, tls_bytes(c->tls));
+	tls_begin(c, t);
 }
 
 /* ---- output ---- */

@@ -18,7 +18,7 @@ struct tls {
 	struct tls_context *context; /* shared (ref) */
 	SSL *ssl;                    /* owned, with both BIOs */
 	BIO *from_peer, *to_peer;
-	size_t kept_bytes; /* in from_peer, which nobody has read yet: charged to the conn */
+	size_t charged_bytes; /* to the conn */
 	bool is_done, has_failed, said_goodbye;
 	char error[160];
 };
@@ -158,7 +158,16 @@ void tls_context_unref(struct tls_context *t)
 
 /* ---- a conn's ---- */
 
-struct tls *tls_new(struct tls_context *context)
+/* Charges what it costs now; what has come and nobody has read yet counts too. */
+static void tls_charge(struct conn *c)
+{
+	struct tls *t = c->tls;
+	ledger_release(&c->ledger, t->charged_bytes);
+	t->charged_bytes = (size_t)(t->is_done ? TLS_CONN_BYTES : TLS_SHAKE_BYTES) + BIO_ctrl_pending(t->from_peer);
+	ledger_force(&c->ledger, t->charged_bytes);
+}
+
+void tls_begin(struct conn *c, struct tls_context *context)
 {
 	struct tls *t = NEW(struct tls);
 	t->context = tls_context_ref(context);
@@ -169,7 +178,8 @@ struct tls *tls_new(struct tls_context *context)
 	BIO_set_mem_eof_return(t->from_peer, -1);
 	SSL_set_bio(t->ssl, t->from_peer, t->to_peer);
 	SSL_set_accept_state(t->ssl);
-	return t;
+	c->tls = t;
+	tls_charge(c);
 }
 
 void tls_free(struct tls *t)
@@ -180,7 +190,7 @@ void tls_free(struct tls *t)
 	mem_free(t);
 }
 
-size_t tls_bytes(const struct tls *t) { return TLS_CONN_BYTES + t->kept_bytes; }
+size_t tls_charged_bytes(const struct tls *t) { return t->charged_bytes; }
 
 const char *conn_tls_error(const struct conn *c) { return c->tls ? c->tls->error : ""; }
 bool conn_is_secure(const struct conn *c) { return c->tls && c->tls->is_done; }
@@ -253,9 +263,7 @@ void tls_pump(struct conn *c)
 	if (c->state != CONN_OPEN) return;
 	tls_read(c);
 	bio_trim(t->from_peer);
-	ledger_release(&c->ledger, t->kept_bytes);
-	t->kept_bytes = BIO_ctrl_pending(t->from_peer);
-	ledger_force(&c->ledger, t->kept_bytes);
+	tls_charge(c);
 	if (c->state == CONN_OPEN) conn_touch(c); /* the handshake or a record may have asked for an answer */
 }
 

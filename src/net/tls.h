@@ -12,15 +12,16 @@ enum {
 	TLS_SCRATCH_BYTES = 64 * 1024, /* cipher bytes of one read */
 	TLS_SEAL_BYTES = 512 * 1024,   /* plain bytes that become one write */
 	TLS_SEAL_CHUNKS = 24,          /* plain chunks that become one write: each gives two or three slices of it */
-	TLS_CONN_BYTES = 20 * 1024,    /* what OpenSSL keeps for a connection, about: charged while it lives */
+	TLS_SHAKE_BYTES = 48 * 1024,   /* what OpenSSL keeps for a connection during the handshake, about */
+	TLS_CONN_BYTES = 20 * 1024,    /* and after it */
 	TLS_BIO_BYTES_KEPT = 1024,     /* a larger buffer between OpenSSL and us goes as soon as it is empty */
 };
 
-/* One per secure conn, freed with it. */
-struct tls *tls_new(struct tls_context *t);
+/* Makes c->tls, freed with the conn. */
+void tls_begin(struct conn *c, struct tls_context *t);
 void tls_free(struct tls *t);
-/* Bytes that it costs now: charged to the conn. */
-size_t tls_bytes(const struct tls *t);
+/* Of the conn's ledger. */
+size_t tls_charged_bytes(const struct tls *t);
 /* Cipher bytes have come: copied. tls_pump follows. */
 void tls_pour(struct conn *c, const uint8_t *p, size_t n);
 /* Goes on with what has come, as far as the conn takes it. */

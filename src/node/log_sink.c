@@ -10,7 +10,7 @@ struct log_sink {
 	struct io *io;                /* borrowed */
 	const struct node_host *host; /* borrowed */
 	struct diag_format format;
-	bool to_syslog, to_file;
+	bool to_syslog, to_file, hides_debug;
 	struct buf pending, line;
 	uint64_t dropped;
 	/* the file: the loop's while the job is not running, the job's while it is */
@@ -180,6 +180,7 @@ static void log_sink_gather(struct log_sink *s, enum diag_level level, struct sl
 void log_sink_line(void *arg, enum diag_level level, const char *line, size_t n)
 {
 	struct log_sink *s = arg;
+	if (s->hides_debug && level == DIAG_DEBUG) return;
 	if (s->to_file) {
 		log_sink_gather(s, level, slice_of(line, n));
 	} else if (s->to_syslog) {
@@ -212,6 +213,7 @@ static void log_sink_set(struct log_sink *s, const struct log_sink_options *o)
 		.has_colour = !o->file && s->host->output_is_terminal,
 		.utc_offset_s = o->is_utc ? 0 : s->host->utc_offset_s,
 	};
+	s->hides_debug = o->hides_debug;
 	s->to_syslog = o->syslog;
 	s->to_file = o->file != NULL;
 }

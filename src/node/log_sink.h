@@ -10,6 +10,7 @@ struct log_sink_options {
 	const char *file; /* copied; NULL: standard error, or syslog */
 	bool syslog;
 	bool has_time, is_utc;
+	bool hides_debug;          /* tracing alone: what lies between it and the usual lines is not wanted */
 	uint64_t size_limit_bytes; /* 0: never rotate */
 	int64_t keep_max;          /* rotated files kept; 0: all */
 };

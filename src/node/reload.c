@@ -82,8 +82,9 @@ static void reload_say_taken(void *arg, const struct conf_change *change)
 static bool reload_log_changed(const struct conf *a, const struct conf *b)
 {
 	return !slice_eq(slice_of_str(a->log_file), slice_of_str(b->log_file)) || a->logtime != b->logtime ||
-	       a->logtime_utc != b->logtime_utc || a->syslog != b->syslog ||
-	       a->log_size_limit_bytes != b->log_size_limit_bytes || a->log_max_num != b->log_max_num;
+	       a->logtime_utc != b->logtime_utc || a->debug != b->debug || a->trace != b->trace ||
+	       a->syslog != b->syslog || a->log_size_limit_bytes != b->log_size_limit_bytes ||
+	       a->log_max_num != b->log_max_num;
 }
 
 /* Auth has said yes: nothing after this can fail. */

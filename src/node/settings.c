@@ -15,6 +15,7 @@ struct log_sink_options settings_log(const struct conf *c)
 		.syslog = c->syslog,
 		.has_time = c->logtime,
 		.is_utc = c->logtime_utc,
+		.hides_debug = c->trace && !c->debug,
 		.size_limit_bytes = c->log_size_limit_bytes > 0 ? (uint64_t)c->log_size_limit_bytes : 0,
 		.keep_max = c->log_max_num,
 	};

@@ -413,8 +413,8 @@ class ProcessTest(unittest.TestCase):
                      '<<- [HPUB foo 18 23]', r'<<- MSG_PAYLOAD: ["NATS/1.0\r\nA: b\r\n\r\n"]', '->> [HMSG foo 1 18 23]',
                      '<<- MSG_PAYLOAD: ["' + "x" * 30 + '..."]', 'Protocol Violation: "PUB foo'):
             self.assertIn(line, log)
-        for secret in ("hidden", "buried"):
-            self.assertNotIn(secret, log)
+        for unwanted in ("hidden", "buried", "[DBG]"):
+            self.assertNotIn(unwanted, log)
 
     # ---- limits ----
 

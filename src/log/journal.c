@@ -192,7 +192,7 @@ void journal_free_to(struct log *l, uint64_t use)
 {
 	struct journal *j = &l->journal;
 	/* S4: the slot before the current one is never recycled: its table stands in when the current one rots. */
-	if (!log_fault(l, FAULT_bug_s4_recycle_previous)) use = u64_min(use, saturating_sub(j->use, 2));
+	use = u64_min(use, saturating_sub(j->use, 2));
 	if (use >= j->use) use = j->use - 1;
 	if (use + 1 > j->oldest_use) {
 		diag_add(l->diag, COUNTER_log_slots_freed, use + 1 - j->oldest_use);

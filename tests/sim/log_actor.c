@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "log_sim.h"
+#include "round.h"
 
 /* ---- requests ---- */
 
@@ -271,6 +272,9 @@ bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes)
 	if (e == ERR_FULL) world_count(w, what == LOG_ADMIT_RESERVED ? "log reserve refused" : "log ring full");
 	if (e == ERR_NO_SPACE) {
 		world_count(w, what == LOG_ADMIT_FREES ? "log no space frees" : "log no space");
+		/* S16: between the marks what frees space passes. */
+		if (what == LOG_ADMIT_FREES && l->space.free_bytes >= w->log.space_none_bytes + l->refs_bytes + bytes)
+			accuse(w, VERDICT_WEDGE, "what frees space is refused, and there is enough for it");
 		if (!world_disk_is_low(w))
 			accuse(w, VERDICT_WEDGE, "an append is refused for lack of space, and there is enough");
 	}
@@ -843,6 +847,7 @@ static enum err actor_start(void *arg, struct sim_node *n, struct io *io, void *
 	w->actor = a;
 	w->open_why[0] = '\0';
 	enum err e = log_open(io, &a->diag, &w->log, &a->log, w->open_why, sizeof w->open_why);
+	if (e == OK && w->is_newer) accuse(w, VERDICT_WRONG, "a store of a higher format level was opened");
 	if (e == OK && !oracle_start(a)) e = ERR_CRASHED;
 	w->open_error = e;
 	if (e != OK) {
@@ -870,8 +875,9 @@ static void actor_count_end(struct actor *a)
 	};
 	struct world *w = a->world;
 	if (a->is_over) return;
-	bool is_commit = a->log->settle.phase == ROUND_WORK && w->is_committing_state;
-	world_count(w, is_commit ? "crash in a round: state store" : phases[a->log->settle.phase]);
+	const struct settle *t = &a->log->settle;
+	bool is_commit = t->phase == ROUND_WORK && t->round->head.round == t->round->number; /* round.c, round_commit */
+	world_count(w, is_commit ? "crash in a round: state store" : phases[t->phase]);
 	for (unsigned i = 0; i < w->groups_count; i++)
 		if (a->owners[i].refill) world_count(w, "crash in an install");
 }

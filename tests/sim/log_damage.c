@@ -214,6 +214,53 @@ static bool hurt_journal(struct world *w)
 	return true;
 }
 
+/* ---- a binary that knew more was here before (S20) ---- */
+
+/* Changes the bytes of a block's head to these; *was is what stood there. */
+static enum err head_change(struct world *w, const char *path, uint64_t at, const uint8_t to[BLOCK_HEAD_BYTES],
+	uint8_t was[BLOCK_HEAD_BYTES])
+{
+	size_t got = 0;
+	enum err e = sim_disk_read(w->node, path, at, was, BLOCK_HEAD_BYTES, true, &got);
+	for (unsigned i = 0; e == OK && i < BLOCK_HEAD_BYTES; i++)
+		for (unsigned bit = 0; e == OK && bit < 8; bit++)
+			if ((was[i] ^ to[i]) >> bit & 1) e = sim_disk_flip(w->node, path, at + i, bit);
+	return e;
+}
+
+static void level_up(struct world *w)
+{
+	struct audit a;
+	struct block_key key = { 0 };
+	uint8_t bytes[BLOCK_HEAD_BYTES];
+	size_t got = 0;
+	struct block_head h;
+	if (audit_run(w, &a) && audit_key(w, &key)) {
+		const struct audit_block *b = &a.blocks[a.count - 1];
+		slot_path(w, b->slot, w->newer_path, sizeof w->newer_path);
+		w->newer_at = b->offset;
+		key.use = b->use;
+		bool is_there =
+			sim_disk_read(w->node, w->newer_path, b->offset, bytes, sizeof bytes, true, &got) == OK &&
+			got == sizeof bytes && block_head_decode(&key, b->offset, bytes, &h) == OK;
+		if (is_there) {
+			h.level = LOG_FORMAT_LEVEL + 1;
+			block_head_encode(&key, &h, bytes);
+			w->is_newer = head_change(w, w->newer_path, w->newer_at, bytes, w->newer_was) == OK;
+			note(w, "block %llu is of level %u", (unsigned long long)b->number, h.level);
+			world_count(w, "log level up");
+		}
+	}
+	mem_free(a.blocks);
+}
+
+void damage_level_back(struct world *w)
+{
+	uint8_t now[BLOCK_HEAD_BYTES];
+	if (head_change(w, w->newer_path, w->newer_at, w->newer_was, now) != OK) UNREACHABLE();
+	w->is_newer = false;
+}
+
 /* A slot that lost its end or its name. */
 static bool hurt_slot(struct world *w)
 {
@@ -305,8 +352,10 @@ static bool is_single_fault(const struct world *w)
 
 void damage_at_rest(struct world *w)
 {
+	if (w->boots && !w->is_draining && !w->is_newer && world_chance(w, 3) && is_single_fault(w)) level_up(w);
+	if (w->is_newer) return;
 	if (!w->has_damage || w->is_draining || w->boots == 0 || !world_chance(w, 40) || !is_single_fault(w)) return;
-	uint64_t n = world_below(w, 100);
+	uint64_t n = w->options.slant == SLANT_STATE ? 82 : world_below(w, 100);
 	(void)(n < 55    ? hurt_journal(w)
 		: n < 62 ? hurt_slot(w)
 		: n < 82 ? hurt_segment(w)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log_sim — random histories of one store on a simulated machine, against the reference model (log_model.h).
  *
- *   log_sim.c     seeds, command line, floors, planted bugs
+ *   log_sim.c     a seed, floors, planted bugs (sim_batch.c: command line)
  *   log_world.c   one history: boots, crashes, the end
  *   log_actor.c   the software on the machine: the log, the owners of its groups, what they do at random
  *   log_refill.c an actor refills a group, as a leader would
@@ -30,8 +30,12 @@ enum verdict {
 	VERDICT_COUNT
 };
 
+/* What to do more of, so that a planted bug does not take long. */
+enum world_slant { SLANT_NONE, SLANT_DAMAGE, SLANT_STATE, SLANT_STALLS };
+
 struct world_options {
 	uint64_t seed;
+	enum world_slant slant;
 	unsigned ops;
 	bool is_traced;
 	const char *bug; /* a failpoint that every process of this world has armed; NULL: none */
@@ -64,8 +68,7 @@ struct world {
 	uint64_t op_id, acked_op;
 	struct buf conf_first[WORLD_GROUPS_MAX]; /* owned: of MAKE */
 
-	struct actor *actor;      /* while a process is starting or up */
-	bool is_committing_state; /* the state store is being written */
+	struct actor *actor; /* while a process is starting or up */
 	unsigned boots, ops_done, crashes;
 	bool is_clean; /* the last process closed its log */
 	bool is_last;  /* this start is the last one */
@@ -76,6 +79,11 @@ struct world {
 	bool is_low;   /* the disk is full */
 	uint64_t low_until_ns, capacity_bytes;
 	struct damage damage;
+	/* A block of the journal says that it is of a higher format level: where, and what stood there (S20). */
+	bool is_newer;
+	char newer_path[64];
+	uint64_t newer_at;
+	uint8_t newer_was[BLOCK_HEAD_BYTES];
 	/* Once damaged, perhaps in files that no state named any more: a state that goes back may name them again. */
 	bool was_hurt[WORLD_GROUPS_MAX];
 	/* what the oracle keeps about groups that are in doubt */
@@ -186,9 +194,10 @@ void oracle_doubted(struct owner *o, const char *where);
 
 /* ---- log_damage.c ---- */
 
-void damage_at_rest(struct world *w);  /* the machine is down: perhaps something rots or vanishes */
-void damage_running(struct actor *a);  /* perhaps a file rots, a call fails, the disk fills up */
-void damage_all_well(struct world *w); /* faults stop */
+void damage_at_rest(struct world *w);    /* the machine is down: perhaps something rots or vanishes */
+void damage_running(struct actor *a);    /* perhaps a file rots, a call fails, the disk fills up */
+void damage_all_well(struct world *w);   /* faults stop */
+void damage_level_back(struct world *w); /* the store is of our level again */
 /* A start has read everything: what is not in doubt now has not been touched by the fault. */
 void damage_was_looked_for(struct world *w);
 bool damage_excuses(const struct world *w, unsigned at); /* may this group be in doubt? */

@@ -71,7 +71,7 @@ static void world_shape(struct world *w)
 	w->log.entry_bytes_max = slot_bytes / (world_chance(w, 50) ? 4 : 12);
 	w->body_max = (uint32_t)w->log.entry_bytes_max;
 	w->groups_live = 1 + (unsigned)world_below(w, WORLD_GROUPS_LIVE);
-	w->has_damage = world_chance(w, 45);
+	w->has_damage = world_chance(w, w->options.slant == SLANT_DAMAGE || w->options.slant == SLANT_STATE ? 100 : 45);
 	w->has_io_faults = world_chance(w, 25);
 	w->has_full_disk = world_chance(w, 25);
 	struct sim_disk *d = sim_disk(w->node);
@@ -79,6 +79,7 @@ static void world_shape(struct world *w)
 	d->ruin_ppm = world_chance(w, 30) ? 300000 : 20000;
 	d->evict_ppm = world_chance(w, 30) ? 300000 : 10000;
 	d->stall_max_ns = MILLIS(30);
+	if (w->options.slant == SLANT_STALLS) d->stall_ppm = 50000;
 	w->capacity_bytes = d->capacity_bytes;
 }
 
@@ -91,6 +92,10 @@ static void world_judge_start(struct world *w)
 	if (e == OK || e == ERR_CRASHED) return;
 	note(w, "start refused: %s", w->open_why);
 	world_count(w, "log start refused");
+	if (w->is_newer && e == ERR_FORMAT) {
+		damage_level_back(w);
+		return;
+	}
 	if (e == ERR_NO_SPACE && world_disk_is_low(w)) {
 		sim_disk(w->node)->capacity_bytes = w->capacity_bytes;
 		w->is_low = false;

@@ -96,7 +96,10 @@ static void make(struct stream_care *c)
 			s->name, c->index, retention_of(s->kind), (unsigned long long)s->window_ns);
 		if (s->kind == BOOK_MAX_MSGS || s->kind == BOOK_DISCARD_NEW)
 			buf_printf(&b, ",\"max_msgs\":%llu", (unsigned long long)s->limit);
-		if (s->kind == BOOK_PER_SUBJECT)
+		if (s->kind == BOOK_MAX_BYTES) buf_printf(&b, ",\"max_bytes\":%llu", (unsigned long long)s->limit);
+		if (s->kind == BOOK_SUBJECT_NEW)
+			buf_append_str(&b, ",\"discard\":\"new\",\"discard_new_per_subject\":true");
+		if (s->kind == BOOK_PER_SUBJECT || s->kind == BOOK_SUBJECT_NEW)
 			buf_printf(&b, ",\"max_msgs_per_subject\":%llu", (unsigned long long)s->limit);
 		if (s->kind == BOOK_DISCARD_NEW) buf_append_str(&b, ",\"discard\":\"new\"");
 		buf_append_byte(&b, '}');
@@ -109,6 +112,9 @@ static void make(struct stream_care *c)
 			"\"max_deliver\":%lld,\"max_ack_pending\":%llu",
 			s->name, k->name, (long long)k->ack_wait_ns, (long long)k->max_deliver,
 			(unsigned long long)k->max_ack_pending);
+		if (k->backoff_ns[0])
+			buf_printf(&b, ",\"backoff\":[%lld,%lld,%lld]", (long long)k->backoff_ns[0],
+				(long long)k->backoff_ns[1], (long long)k->backoff_ns[2]);
 		if (k->filter >= 0) buf_printf(&b, ",\"filter_subject\":\"s%u.%c\"", c->index, 'a' + k->filter);
 		buf_append_str(&b, "}}");
 		buf_printf(&tail, ".%s", k->name);
@@ -147,6 +153,8 @@ static void operated(struct peer_call *call, const struct wire_op *op)
 		care_audit(c, now + SECONDS(1), true);
 		return;
 	}
+	bool is_seen_only = s->kind == BOOK_MAX_BYTES; /* nobody knows what its limit has taken */
+	if (code == 10043 && is_seen_only && what == DELETE_MSG) code = 0;
 	if (code) {
 		book_violated(&c->w->book, "OPERATION on %s: %.*s", s->name, SLICE_FMT(op->payload));
 		return;
@@ -164,7 +172,7 @@ static void operated(struct peer_call *call, const struct wire_op *op)
 		s->slots[seq].gone_ns = now;
 		taken++;
 	}
-	bool is_exact = s->kind != BOOK_WORKQUEUE && s->kind != BOOK_INTEREST;
+	bool is_exact = s->kind != BOOK_WORKQUEUE && s->kind != BOOK_INTEREST && !is_seen_only;
 	if (what == PURGE && (!json_number(op->payload, "purged", &purged) || (is_exact && purged != taken)))
 		book_violated(&c->w->book, "PURGE of %s took %llu, there were %llu", s->name,
 			(unsigned long long)purged, (unsigned long long)taken);
@@ -179,10 +187,11 @@ static void purge(struct stream_care *c)
 	struct buf b = { 0 };
 	int subject = world_chance(w, 40) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
 	uint64_t seq = 0, keep = 0, dice = sim_below(w->s, 100);
-	bool has_acks = s->kind == BOOK_WORKQUEUE || s->kind == BOOK_INTEREST; /* nobody knows how many are left */
+	bool is_known =
+		s->kind != BOOK_WORKQUEUE && s->kind != BOOK_INTEREST && s->kind != BOOK_MAX_BYTES; /* how many */
 	if (dice < 40)
 		seq = s->last ? world_between(w, 1, s->last + 1) : 0;
-	else if (dice < 70 && !has_acks)
+	else if (dice < 70 && is_known)
 		keep = world_between(w, 1, 20);
 	buf_append_byte(&b, '{');
 	if (subject >= 0) buf_printf(&b, "\"filter\":\"s%u.%c\",", c->index, 'a' + subject);

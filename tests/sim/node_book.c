@@ -63,6 +63,14 @@ struct book_entry *book_entry(struct book_consumer *k, uint64_t seq)
 	return &k->at[seq];
 }
 
+uint64_t book_wait_ns(const struct book_consumer *k, uint64_t count)
+{
+	size_t n = 0;
+	while (n < COUNT_OF(k->backoff_ns) && k->backoff_ns[n]) n++;
+	if (n == 0) return (uint64_t)k->ack_wait_ns;
+	return (uint64_t)k->backoff_ns[u64_min(count, n) - 1];
+}
+
 void book_ack_sent(struct book_consumer *k, uint64_t seq)
 {
 	struct book_entry *e = book_entry(k, seq);
@@ -206,6 +214,7 @@ void book_pub_acked(struct book *b, struct book_pub *p, uint64_t seq, bool dupli
 	if (p->expects_seq && seq != p->expected + 1)
 		book_violated(
 			b, "EXPECTED last sequence %llu, stored at %llu in %s", ull(p->expected), ull(seq), s->name);
+	if (p->is_misdirected) book_violated(b, "EXPECTED another stream, stored at %llu in %s", ull(seq), s->name);
 	check_id(b, p);
 }
 
@@ -333,10 +342,25 @@ static uint64_t last_of_subject(const struct book_stream *s, uint64_t below, uns
 /* The newest message of the subject may have been deleted by name: then the server may still remember that one, where it keeps no list. */
 static bool was_last(const struct book_stream *s, uint64_t below, unsigned subject, uint64_t expected)
 {
-	if (s->kind == BOOK_PER_SUBJECT || expected == 0 || expected >= below || !s->slots[expected].pub) return false;
+	if (s->kind == BOOK_PER_SUBJECT || s->kind == BOOK_SUBJECT_NEW || expected == 0 || expected >= below ||
+		!s->slots[expected].pub)
+		return false;
 	for (uint64_t seq = expected + 1; seq < below; seq++)
 		if (s->slots[seq].pub && s->slots[seq].pub->subject == subject) return false;
 	return s->slots[expected].pub->subject == subject;
+}
+
+/* The id stored last before this one; false when nobody knows. */
+static bool last_id(const struct book_stream *s, uint64_t below, uint64_t *id)
+{
+	*id = 0;
+	for (uint64_t seq = below; seq-- > 1;) {
+		if (!s->slots[seq].pub) return false;
+		if (!s->slots[seq].pub->id) continue;
+		*id = s->slots[seq].pub->id;
+		return true;
+	}
+	return true;
 }
 
 static void replay_one(struct book *b, struct book_stream *s, uint64_t seq)
@@ -350,6 +374,13 @@ static void replay_one(struct book *b, struct book_stream *s, uint64_t seq)
 			book_violated(b, "EXPECTED last sequence %llu of its subject, but it was %llu: %s stored %llu",
 				ull(p->expected), ull(before), s->name, ull(seq));
 	}
+	uint64_t id;
+	if (p && p->expects_id && last_id(s, seq, &id) && id != p->expected)
+		book_violated(b, "EXPECTED last id %llu, but it was %llu: %s stored %llu", ull(p->expected), ull(id),
+			s->name, ull(seq));
+	if (s->kind == BOOK_SUBJECT_NEW && p && live_count(s, seq, (int)p->subject) > s->limit)
+		book_violated(b, "LIMIT: %s holds more than %llu messages of a subject at %llu", s->name, ull(s->limit),
+			ull(seq));
 	if (s->kind == BOOK_MAX_MSGS && live_count(s, seq, -1) > s->limit) drop_oldest(s, seq, -1);
 	if (s->kind == BOOK_DISCARD_NEW && live_count(s, seq, -1) > s->limit)
 		book_violated(b, "LIMIT: %s holds more than %llu messages at %llu", s->name, ull(s->limit), ull(seq));
@@ -434,6 +465,29 @@ static uint64_t weight(const struct book_stream *s, unsigned stream, const struc
 	return bytes;
 }
 
+/* Bytes are no count: which messages went can be seen only. They must be the oldest, and not more than must go. */
+static void audit_bytes(struct book *b, unsigned stream, const struct book_info *info)
+{
+	struct book_stream *s = &b->stream[stream];
+	uint64_t dropped = 0, bytes = 0, first = info->messages ? info->first_seq : info->last_seq + 1;
+	if (info->bytes > s->limit)
+		book_violated(
+			b, "LIMIT: %s holds %llu bytes, %llu are its limit", s->name, ull(info->bytes), ull(s->limit));
+	for (uint64_t seq = 1; seq < first; seq++) {
+		if (s->slots[seq].presence != BOOK_LIVE) continue;
+		s->slots[seq].presence = BOOK_GONE;
+		dropped = seq;
+	}
+	if (!dropped) return;
+	for (uint64_t seq = dropped; seq <= info->last_seq; seq++) {
+		if (!s->slots[seq].pub) return;
+		bytes += weight(s, stream, s->slots[seq].pub);
+	}
+	if (bytes <= s->limit)
+		book_violated(b, "LOST: %s %llu went, though from it on there are %llu bytes only, of %llu", s->name,
+			ull(dropped), ull(bytes), ull(s->limit));
+}
+
 static void audit_numbers(struct book *b, unsigned stream, const struct book_info *info)
 {
 	const struct book_stream *s = &b->stream[stream];
@@ -471,6 +525,7 @@ void book_audit(struct book *b, unsigned stream, const struct book_info *info, c
 	s->last = info->last_seq;
 	(void)book_slot(s, s->last);
 	book_replay(b, stream);
+	if (s->kind == BOOK_MAX_BYTES) audit_bytes(b, stream, info);
 	for (uint64_t seq = 1; seq <= info->last_seq && !b->violation[0]; seq++)
 		if (found[seq] != '?') audit_one(b, s, seq, found[seq]);
 	end_unknown(b, stream);

@@ -30,8 +30,9 @@ struct book_pub {
 	uint32_t payload_bytes, header_bytes;
 	uint64_t id;              /* message id; 0: none */
 	struct book_pub *same_id; /* the one before with that id, borrowed */
-	bool expects_seq, expects_subject_seq;
-	uint64_t expected;
+	bool expects_seq, expects_subject_seq, expects_id;
+	bool is_misdirected; /* it expects another stream */
+	uint64_t expected;   /* a sequence, or an id */
 	uint64_t sent_ns, ended_ns;
 	int64_t time_ns; /* the server's, once it was seen */
 	enum book_outcome outcome;
@@ -43,8 +44,10 @@ struct book_pub {
 enum book_kind {
 	BOOK_PLAIN,
 	BOOK_MAX_MSGS,
+	BOOK_MAX_BYTES,
 	BOOK_DISCARD_NEW,
 	BOOK_PER_SUBJECT,
+	BOOK_SUBJECT_NEW, /* discard new, per subject */
 	BOOK_WORKQUEUE,
 	BOOK_INTEREST,
 	BOOK_KINDS
@@ -59,14 +62,16 @@ struct book_slot {
 struct book_entry { /* one message of one consumer */
 	uint32_t deliveries, count_max;
 	bool ack_sent;
-	bool ack_tried; /* the same, but not forgotten when the message turns out to be in a work queue still */
+	bool ack_tried;        /* the same, but not forgotten when the message turns out to be in a work queue still */
 	uint64_t confirmed_ns; /* its double ack was answered; 0: not */
+	uint64_t asked_ns;     /* when the pull was sent that got it last; 0: it was asked to come again */
 };
 struct book_consumer {
 	char name[16];
 	int filter; /* a subject, or -1: all */
 	int64_t ack_wait_ns, max_deliver;
 	uint64_t max_ack_pending;
+	int64_t backoff_ns[3]; /* 0: none */
 	struct book_entry *at; /* owned, by sequence */
 	uint64_t cap;
 };
@@ -74,7 +79,7 @@ struct book_consumer {
 struct book_stream {
 	char name[16];
 	enum book_kind kind;
-	uint64_t limit;          /* messages, resp. messages per subject */
+	uint64_t limit;          /* messages, messages per subject, or bytes */
 	uint64_t window_ns;      /* of duplicates */
 	unsigned generation;     /* rises when it is deleted */
 	struct book_slot *slots; /* owned, by sequence from 1 */
@@ -113,6 +118,8 @@ struct book_pub *book_seen(
 	struct book *b, unsigned stream, uint64_t seq, struct slice subject, struct slice payload, int64_t time_ns);
 struct book_slot *book_slot(struct book_stream *s, uint64_t seq);
 struct book_entry *book_entry(struct book_consumer *k, uint64_t seq);
+/* How long the server waits before the delivery after the one of that count. */
+uint64_t book_wait_ns(const struct book_consumer *k, uint64_t count);
 void book_ack_sent(struct book_consumer *k, uint64_t seq);
 bool book_consumer_matches(const struct book_consumer *k, const struct book_pub *p);
 /* What must be true of a message now; limits only after book_replay. */

@@ -16,7 +16,15 @@ static void check_refusal(struct world *w, const struct book_pub *p, struct slic
 	uint64_t code = 0;
 	(void)!json_number(body, "err_code", &code);
 	bool is_expected = (code == 10071 || code == 10163) && (p->expects_seq || p->expects_subject_seq);
-	bool is_full = code == 10077 && s->kind == BOOK_DISCARD_NEW;
+	bool is_full = code == 10077 && (s->kind == BOOK_DISCARD_NEW || s->kind == BOOK_SUBJECT_NEW);
+	if (code == 10060 && p->is_misdirected) {
+		sim_count(w->s, "publish refused: expected stream");
+		return;
+	}
+	if (code == 10070 && p->expects_id) {
+		sim_count(w->s, "publish refused: expected id");
+		return;
+	}
 	bool is_disk = is_storage_error(code) && !(code == 10047 && w->full_until_ns + SECONDS(3) < world_now(w));
 	if (is_expected)
 		sim_count(w->s, "publish refused: expected sequence");
@@ -75,8 +83,23 @@ static void pick_id(struct world *w, struct stream_care *c, struct book_pub *p)
 
 static void pick_expectation(struct world *w, const struct book_stream *s, struct book_pub *p)
 {
-	if (world_chance(w, 92)) return;
+	if (world_chance(w, 90)) return;
+	if (world_chance(w, 10)) {
+		p->is_misdirected = true;
+		return;
+	}
 	p->expected = s->last > 0 && world_chance(w, 80) ? s->last - sim_below(w->s, 2) : sim_below(w->s, s->last + 2);
+	if (world_chance(w, 20)) {
+		p->expects_id = true;
+		p->expected = w->next_id;
+		for (uint64_t seq = s->last; seq > 0 && world_chance(w, 99); seq--) {
+			const struct book_pub *o = s->slots[seq].pub;
+			if (!o || !o->id) continue;
+			p->expected = o->id;
+			return;
+		}
+		return;
+	}
 	if (world_chance(w, 50)) {
 		p->expects_seq = true;
 		return;
@@ -93,9 +116,11 @@ static void pick_expectation(struct world *w, const struct book_stream *s, struc
 
 static void publish_header(const struct book_pub *p, struct buf *b)
 {
-	if (!p->id && !p->expects_seq && !p->expects_subject_seq) return;
+	if (!p->id && !p->expects_seq && !p->expects_subject_seq && !p->expects_id && !p->is_misdirected) return;
 	buf_append_str(b, "NATS/1.0\r\n");
 	if (p->id) buf_printf(b, "Nats-Msg-Id: id-%llu\r\n", (unsigned long long)p->id);
+	if (p->is_misdirected) buf_append_str(b, "Nats-Expected-Stream: ELSEWHERE\r\n");
+	if (p->expects_id) buf_printf(b, "Nats-Expected-Last-Msg-Id: id-%llu\r\n", (unsigned long long)p->expected);
 	if (p->expects_seq) buf_printf(b, "Nats-Expected-Last-Sequence: %llu\r\n", (unsigned long long)p->expected);
 	if (p->expects_subject_seq)
 		buf_printf(b, "Nats-Expected-Last-Subject-Sequence: %llu\r\n", (unsigned long long)p->expected);
@@ -187,6 +212,7 @@ static void acknowledge(
 		care->busy_ns = world_now(w);
 	} else if (dice < 86) {
 		sim_count(w->s, "ack nak");
+		book_entry(&w->book.stream[care->index].consumer[consumer], seq)->asked_ns = 0;
 		peer_publish(p, reply, dice < 83 ? SLICE("-NAK") : SLICE("-NAK {\"delay\": 50000000}"));
 	} else if (dice < 89) {
 		peer_publish(p, reply, SLICE("+WPI"));
@@ -256,6 +282,11 @@ static void delivered(struct peer_call *c, const struct wire_op *op)
 		sim_count(w->s, "delivery again");
 	else
 		sim_count(w->s, e->deliveries ? "delivery repeated after a restart" : "delivery");
+	bool is_next = v[0] > e->count_max; /* a client that reads slowly may see it behind the one after it */
+	if (v[0] > 1 && is_next && e->asked_ns > w->dead_ns && world_now(w) < e->asked_ns + book_wait_ns(k, v[0] - 1))
+		book_violated(&w->book, "EARLY: consumer %s/%s got %llu for the %lluth time too soon", s->name, k->name,
+			(unsigned long long)seq, (unsigned long long)v[0]);
+	if (is_next) e->asked_ns = c->sent_ns;
 	e->deliveries++;
 	if (v[0] > e->count_max) e->count_max = (uint32_t)v[0];
 	acknowledge(w, c->peer, care, (unsigned)c->n, seq, op->reply);

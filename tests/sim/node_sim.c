@@ -87,7 +87,10 @@ static void draw_consumers(struct world *w, struct book_stream *s)
 		k->filter = i > 0 && world_chance(w, 60) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
 		k->ack_wait_ns = (int64_t)MILLIS(world_between(w, 300, 3000));
 		k->max_ack_pending = world_chance(w, 30) ? world_between(w, 2, 12) : 100;
-		k->max_deliver = !halves && s->kind <= BOOK_PER_SUBJECT && world_chance(w, 20) ? 3 : -1;
+		k->max_deliver = !halves && s->kind < BOOK_WORKQUEUE && world_chance(w, 20) ? 4 : -1;
+		bool backs_off = world_chance(w, 25);
+		for (size_t n = 0; backs_off && n < COUNT_OF(k->backoff_ns); n++)
+			k->backoff_ns[n] = (int64_t)MILLIS(world_between(w, 200, 1500));
 	}
 }
 
@@ -98,7 +101,9 @@ static void draw_streams(struct world *w)
 		struct book_stream *s = &w->book.stream[i];
 		(void)snprintf(s->name, sizeof s->name, "S%u", i);
 		s->kind = (enum book_kind)sim_below(w->s, BOOK_KINDS);
-		s->limit = s->kind == BOOK_PER_SUBJECT ? world_between(w, 1, 6) : world_between(w, 5, 120);
+		s->limit = world_between(w, 5, 120);
+		if (s->kind == BOOK_PER_SUBJECT || s->kind == BOOK_SUBJECT_NEW) s->limit = world_between(w, 1, 6);
+		if (s->kind == BOOK_MAX_BYTES) s->limit = world_between(w, 14000, 90000);
 		s->window_ns = MILLIS(world_chance(w, 50) ? world_between(w, 300, 3000) : 120000);
 		draw_consumers(w, s);
 		care_init(w, i);
@@ -327,6 +332,8 @@ static const struct batch_floor floors[] = {
 	{ "publish unknown", 1 },
 	{ "publish refused: expected sequence", 0.3 },
 	{ "publish refused: discard new", 0.3 },
+	{ "publish refused: expected id", 0.1 },
+	{ "publish refused: expected stream", 0.1 },
 	{ "delivery", 30 },
 	{ "delivery again", 1 },
 	{ "ack confirmed", 20 },

@@ -136,6 +136,7 @@ static void arm_due(struct consumer *k)
 
 static uint64_t wait_of(const struct consumer *k, uint32_t count)
 {
+	if (diag_fault(k->all->diag, FAULT_bug_again_early)) return (uint64_t)k->config.ack_wait_ns / 2;
 	if (k->config.backoff_count == 0) return (uint64_t)k->config.ack_wait_ns;
 	size_t i = count ? count - 1 : 0;
 	return (uint64_t)k->config.backoff_ns[i < k->config.backoff_count ? i : k->config.backoff_count - 1];

@@ -162,7 +162,8 @@ static bool over_limits(const struct stream *s)
 	const struct stream_config *c = &s->machine.config;
 	if (c->discard != STREAM_DISCARD_OLD) return false;
 	return (c->max_msgs > 0 && stream_ahead_msgs(s) > (uint64_t)c->max_msgs) ||
-	       (c->max_bytes > 0 && stream_ahead_bytes(s) > (uint64_t)c->max_bytes);
+	       (c->max_bytes > 0 && !diag_fault(s->options.diag, FAULT_bug_bytes_unlimited) &&
+		       stream_ahead_bytes(s) > (uint64_t)c->max_bytes);
 }
 
 static bool is_expired(const struct stream *s, const struct head_fact *f, int64_t now)

@@ -228,7 +228,7 @@ static void operate(struct stream_care *c)
 	book_replay(&w->book, c->index);
 	move(c, CARE_OPERATE);
 	uint64_t dice = sim_below(w->s, 100);
-	if (dice < 8 && s->last > 20) {
+	if (dice < 12 && s->last > 20) {
 		ask(c, "STREAM.DELETE", "", SLICE_NULL, operated)->m = DELETE_STREAM;
 	} else if (dice < 50 || !delete_one(c)) {
 		purge(c);

@@ -79,7 +79,6 @@ static bool is_violated(void *arg) { return ((struct world *)arg)->book.violatio
 
 static void draw_consumers(struct world *w, struct book_stream *s)
 {
-	bool halves = s->kind == BOOK_WORKQUEUE && world_chance(w, 30);
 	s->consumer_count = (unsigned)world_between(w, 1, s->kind == BOOK_WORKQUEUE ? 1 : BOOK_CONSUMERS_MAX);
 	for (unsigned i = 0; i < s->consumer_count; i++) {
 		struct book_consumer *k = &s->consumer[i];
@@ -87,8 +86,9 @@ static void draw_consumers(struct world *w, struct book_stream *s)
 		k->filter = i > 0 && world_chance(w, 60) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
 		k->ack_wait_ns = (int64_t)MILLIS(world_between(w, 300, 3000));
 		k->max_ack_pending = world_chance(w, 30) ? world_between(w, 2, 12) : 100;
-		k->max_deliver = !halves && s->kind < BOOK_WORKQUEUE && world_chance(w, 20) ? 4 : -1;
 		bool backs_off = world_chance(w, 25);
+		bool gives_up = s->kind < BOOK_WORKQUEUE && world_chance(w, 25);
+		k->max_deliver = !gives_up ? -1 : backs_off ? 4 : 2; /* more than there are steps */
 		for (size_t n = 0; backs_off && n < COUNT_OF(k->backoff_ns); n++)
 			k->backoff_ns[n] = (int64_t)MILLIS(world_between(w, 200, 1500));
 	}
@@ -358,7 +358,7 @@ static const struct batch_floor floors[] = {
 /* ---- planted bugs, of every room between the parser and the disk ---- */
 
 static const struct batch_bug bugs[] = {
-	{ "bug_ack_before_durable", 20, 0 },
+	{ "bug_ack_before_durable", 40, 0 },
 	{ "bug_dedup_forgotten", 20, 0 },
 	{ "bug_pending_forgotten", 20, 0 },
 	{ "bug_double_ack_early", 20, 0 },
@@ -371,17 +371,21 @@ static const struct batch_bug bugs[] = {
 	{ "bug_delete_not_logged", 20, 0 },
 	{ "bug_facts_forgotten", 100, 0 },
 	{ "bug_interest_early", 20, 0 },
-	{ "bug_workqueue_keeps", 20, 0 },
+	{ "bug_workqueue_keeps", 40, 0 },
 	{ "bug_delivery_not_logged", 20, 0 },
 	{ "bug_delivered_behind", 20, 0 },
 	{ "bug_floor_ahead", 20, 0 },
-	{ "bug_refused_ack_lost", 100, 0 },
+	{ "bug_refused_ack_lost", 150, 0 },
 	{ "bug_ack_wait_ignored", 20, 0 },
 	{ "bug_nak_ignored", 20, 0 },
 	{ "bug_max_deliver_ignored", 100, 0 },
 	{ "bug_filter_ignored", 20, 0 },
 	{ "bug_ack_room_ignored", 60, 0 },
-	{ "bug_stream_delete_not_replayed", 20, 0 },
+	{ "bug_again_early", 20, 0 },
+	{ "bug_bytes_unlimited", 20, 0 },
+	{ "bug_expected_id_ignored", 20, 0 },
+	{ "bug_expected_stream_ignored", 20, 0 },
+	{ "bug_stream_delete_not_replayed", 60, 0 },
 	/* of the rooms below, end to end */
 	{ "bug_s6_cut_damage", 150, 0 },
 	{ "bug_s9_state_index", 20, 0 },

@@ -81,8 +81,21 @@ void api_refuse_err(struct api_request *r, enum err e)
 	}
 }
 
+static bool is_plain(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < 0x20 || s.p[i] > 0x7e || s.p[i] == '"' || s.p[i] == '\\') return false;
+	return true;
+}
+
 void api_string_print(struct buf *b, struct slice s)
 {
+	if (is_plain(s)) { /* nearly always, and there may be a hundred thousand of them */
+		buf_append_byte(b, '"');
+		buf_append_slice(b, s);
+		buf_append_byte(b, '"');
+		return;
+	}
 	json_t *v = json_stringn((const char *)s.p, s.n);
 	char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
 	buf_append_str(b, text ? text : "\"\"");

@@ -22,7 +22,15 @@ struct wanted {
 	bool by_id; /* all filters are literal: ids[] is what they are called */
 	uint32_t id_count, ids[LITERALS_MAX];
 	size_t budget; /* when it is used up everything is wanted: who reads finds out */
+	uint8_t *memo; /* owned: per id 0, or 1 + whether it is wanted; NULL: not remembered */
 };
+
+static bool has_id(const struct wanted *w, uint32_t id)
+{
+	for (uint32_t i = 0; i < w->id_count; i++)
+		if (w->ids[i] == id) return true;
+	return false;
+}
 
 static struct wanted wanted_make(const struct machine *m, const struct slice *filters, size_t count)
 {
@@ -31,7 +39,7 @@ static struct wanted wanted_make(const struct machine *m, const struct slice *fi
 	for (size_t i = 0; i < count && w.by_id; i++) {
 		const struct subject_entry *e = subjects_find(&m->subjects, filters[i]);
 		w.by_id = subject_is_literal(filters[i]);
-		if (e) w.ids[w.id_count++] = e->id;
+		if (e && !has_id(&w, e->id)) w.ids[w.id_count++] = e->id;
 	}
 	return w;
 }
@@ -48,15 +56,14 @@ static bool matches(const struct slice *filters, size_t count, struct slice subj
 static bool is_wanted(void *arg, uint32_t id)
 {
 	struct wanted *w = arg;
-	if (w->by_id) {
-		for (uint32_t i = 0; i < w->id_count; i++)
-			if (w->ids[i] == id) return true;
-		return false;
-	}
+	if (w->by_id) return has_id(w, id);
 	if (w->budget == 0) return true;
 	w->budget--;
+	if (w->memo && w->memo[id]) return w->memo[id] == 2;
 	const struct subject_entry *e = subjects_by_id(&w->m->subjects, id);
-	return e && matches(w->filters, w->count, subject_name(e));
+	bool wanted = e && matches(w->filters, w->count, subject_name(e));
+	if (w->memo) w->memo[id] = wanted ? 2 : 1;
+	return wanted;
 }
 
 uint64_t stream_next_candidate(const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from)
@@ -67,22 +74,30 @@ uint64_t stream_next_candidate(const struct stream *s, const struct slice *filte
 	return seq_index_next(&s->machine.seqs, from, filter_count ? is_wanted : NULL, &w);
 }
 
-enum err stream_count(
-	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper)
+/* Of the whole stream: by subject, not by block. */
+static uint64_t count_all(const struct machine *m, struct wanted *w)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; w->count && i < (w->by_id ? w->id_count : m->subjects.id_next); i++) {
+		uint32_t id = w->by_id ? w->ids[i] : i;
+		const struct subject_entry *e = subjects_by_id(&m->subjects, id);
+		if (e && (w->by_id || is_wanted(w, id))) n += e->count;
+	}
+	return w->count ? n : m->seqs.live;
+}
+
+static enum err count_from(const struct stream *s, struct wanted *w, uint64_t from, uint64_t *exact_or_upper)
 {
 	const struct seq_index *ix = &s->machine.seqs;
-	struct wanted w = wanted_make(&s->machine, filters, filter_count);
-	seq_wanted_fn *fn = filter_count ? is_wanted : NULL;
+	seq_wanted_fn *fn = w->count ? is_wanted : NULL;
 	uint64_t number = from >> SEQ_BLOCK_SHIFT;
-	*exact_or_upper = 0;
-	if (from > ix->last_seq || ix->live == 0 || wants_nothing(&w)) return OK;
-	if (from <= ix->first_seq || from % SEQ_BLOCK_SEQS == 0) {
-		*exact_or_upper = seq_index_count(ix, from <= ix->first_seq ? 0 : number, fn, &w);
+	if (from % SEQ_BLOCK_SEQS == 0) {
+		*exact_or_upper = seq_index_count(ix, number, fn, w);
 		return OK;
 	}
-	uint64_t after = seq_index_count(ix, number + 1, fn, &w);
+	uint64_t after = seq_index_count(ix, number + 1, fn, w);
 	const struct seq_block *k = seq_index_block(ix, number);
-	uint64_t in_block = k ? seq_index_count(ix, number, fn, &w) - after : 0;
+	uint64_t in_block = k ? seq_index_count(ix, number, fn, w) - after : 0;
 	if (in_block == 0) {
 		*exact_or_upper = after;
 		return OK;
@@ -92,6 +107,23 @@ enum err stream_count(
 		live_behind += seq_index_is_live(ix, seq);
 	*exact_or_upper = after + u64_min(in_block, live_behind);
 	return in_block == k->live || live_behind == 0 ? OK : ERR_AGAIN;
+}
+
+enum err stream_count(
+	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper)
+{
+	const struct machine *m = &s->machine;
+	struct wanted w = wanted_make(m, filters, filter_count);
+	*exact_or_upper = 0;
+	if (from > m->seqs.last_seq || m->seqs.live == 0 || wants_nothing(&w)) return OK;
+	if (from <= m->seqs.first_seq) {
+		*exact_or_upper = count_all(m, &w);
+		return OK;
+	}
+	if (filter_count && !w.by_id) w.memo = mem_zalloc(m->subjects.id_next + 1);
+	enum err e = count_from(s, &w, from, exact_or_upper);
+	mem_free(w.memo);
+	return e;
 }
 
 void stream_subjects(

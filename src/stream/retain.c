@@ -6,6 +6,7 @@
 #include "stream_internal.h"
 
 enum { HEAD_FACTS_MAX = 4096, HEAD_FACTS_LOW = 128, HEAD_READ_MSGS = 256, DROP_BYTES_MAX = 48 * 1024 };
+enum { DROPS_IN_FLIGHT_MAX = 16 * 1024 }; /* they are applied in one go: nobody should notice */
 
 static void age_fire(struct io_timer *t) { retain_run(CONTAINER_OF(t, struct stream, head.age_timer)); }
 
@@ -192,7 +193,7 @@ void retain_run(struct stream *s)
 	int64_t now = io_wall_ns(s->options.io);
 	struct buf drop = { 0 };
 	uint64_t msgs = 0, bytes = 0;
-	bool full = false;
+	bool full = s->dropping_msgs >= DROPS_IN_FLIGHT_MAX;
 	drop_begin(&drop, 0);
 	while (!full && refill(s)) {
 		struct head_fact *f = facts_front(&s->head);
@@ -207,7 +208,7 @@ void retain_run(struct stream *s)
 		}
 		s->head.trim_next = f->seq + 1;
 		facts_pop(&s->head);
-		full = drop.n > DROP_BYTES_MAX;
+		full = drop.n > DROP_BYTES_MAX || s->dropping_msgs >= DROPS_IN_FLIGHT_MAX;
 	}
 	s->dropping_msgs -= msgs;
 	s->dropping_bytes -= bytes;
@@ -216,7 +217,9 @@ void retain_run(struct stream *s)
 	buf_deinit(&drop);
 	if (s->leading) arm_age(s, full ? NULL : facts_front(&s->head), now);
 	s->head.has_more = full;
-	if (full && s->leading) io_timer_start(s->options.io, &s->head.age_timer, stream_is_behind(s) ? NS_PER_MS : 0);
+	if (full && s->leading)
+		io_timer_start(s->options.io, &s->head.age_timer,
+			s->dropping_msgs >= DROPS_IN_FLIGHT_MAX || stream_is_behind(s) ? NS_PER_MS : 0);
 	if (s->leading && !full) read_ahead(s);
 }
 

@@ -99,7 +99,7 @@ struct stream {
 	struct list tidy;  /* of subjects that have too many messages */
 	struct list syncs; /* of stream_req: they wait until the limits hold */
 	struct stream_req tidy_req;
-	bool tidying;
+	bool tidying, tidy_many;       /* tidy_many: so many subjects are over their limit that one pass does for all */
 	struct stream_read first_read; /* when the first message's time is not known */
 	bool first_reading;
 };
@@ -143,6 +143,8 @@ bool retain_waits(const struct stream *s);
 bool retain_is_trimming(const struct stream *s); /* limits are about to be enforced */
 
 /* sweep.c */
+/* Cuts every subject that has more than `limit` messages down to that, oldest first, in one pass. */
+void sweep_subjects(struct stream *s, uint64_t limit, struct stream_req *req);
 void syncs_run(struct stream *s); /* answers who waits, when the limits hold or nobody enforces them */
 
 /* chunk.c: entries read from disk, kept for a while */

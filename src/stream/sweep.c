@@ -14,6 +14,9 @@ struct sweep {
 	uint64_t left;      /* at most so many more */
 	uint64_t removed;
 	bool unwanted_only; /* interest: only what no consumer wants */
+	uint32_t *excess;   /* owned; per subject id how many of its oldest go; NULL: not asked */
+	uint32_t excess_ids;
+	uint64_t excess_left;
 	bool reading;
 	enum err result;
 	struct stream_read read;
@@ -45,6 +48,7 @@ static void sweep_go_on(struct sweep *w)
 	enum err result = w->result;
 	buf_deinit(&w->drop);
 	mem_free(w->filter);
+	mem_free(w->excess);
 	mem_free(w);
 	if (!req) return;
 	req->result = result;
@@ -82,6 +86,16 @@ static void propose(struct sweep *w, bool clears)
 	mem_free(d);
 }
 
+/* Is it one of the oldest of a subject that has too many? */
+static bool is_excess(struct sweep *w, const struct stream_msg *m)
+{
+	struct subject_entry *e = subjects_find(&w->stream->machine.subjects, m->subject);
+	if (!e || e->id >= w->excess_ids || w->excess[e->id] == 0) return false;
+	w->excess[e->id]--;
+	if (--w->excess_left == 0) w->end = m->seq + 1;
+	return true;
+}
+
 static void take(struct sweep *w)
 {
 	struct stream *s = w->stream;
@@ -94,6 +108,7 @@ static void take(struct sweep *w)
 		if (w->unwanted_only && s->machine.consumers &&
 			s->machine.consumers->is_wanted(s->machine.consumers_arg, m->seq, m->subject))
 			continue;
+		if (w->excess && !is_excess(w, m)) continue;
 		uint64_t bytes = stream_msg_bytes(&s->machine.config, m->subject.n, m->header.n, m->payload.n);
 		drop_add(&w->drop, m->seq, bytes, m->subject);
 		w->msgs++;
@@ -287,6 +302,22 @@ static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req
 	drop_begin(&w->drop, number);
 	w->msgs = whole;
 	propose_first(w, false);
+}
+
+void sweep_subjects(struct stream *s, uint64_t limit, struct stream_req *req)
+{
+	const struct subjects *t = &s->machine.subjects;
+	struct sweep *w = sweep_make(s, req, SLICE_NULL, s->machine.seqs.first_seq, s->machine.seqs.last_seq + 1);
+	w->excess = mem_zalloc((t->id_next + 1) * sizeof *w->excess);
+	w->excess_ids = t->id_next;
+	for (uint32_t i = 0; i < t->id_next; i++) {
+		const struct subject_entry *e = t->by_id[i];
+		if (!e || e->count <= limit) continue;
+		w->excess[i] = (uint32_t)u64_min(e->count - limit, UINT32_MAX);
+		w->excess_left += w->excess[i];
+	}
+	if (w->excess_left == 0) w->next = w->end = 1;
+	sweep_step(w);
 }
 
 void stream_sweep_unwanted(struct stream *s)

@@ -200,6 +200,15 @@ static void tidy_done(struct stream_req *r)
 
 static void tidy_next(struct stream *s)
 {
+	if (s->tidy_many && !s->tidying) {
+		int64_t limit = s->machine.config.max_msgs_per_subject;
+		s->tidy_many = false;
+		if (limit > 0) {
+			s->tidying = true;
+			s->tidy_req = (struct stream_req) { .done = tidy_done };
+			sweep_subjects(s, (uint64_t)limit, &s->tidy_req);
+		}
+	}
 	while (!s->tidying && !list_is_empty(&s->tidy)) {
 		struct tidy_subject *t = CONTAINER_OF(list_pop_front(&s->tidy), struct tidy_subject, link);
 		struct slice name = slice_of(t->name, t->n);
@@ -236,21 +245,22 @@ void tidy_msg(struct stream *s, const struct record *r)
 void tidy_all(struct stream *s)
 {
 	int64_t limit = s->machine.config.max_msgs_per_subject;
-	for (uint32_t i = 0; limit > 0 && i < s->machine.subjects.id_next; i++) {
+	for (uint32_t i = 0; limit > 0 && i < s->machine.subjects.id_next && !s->tidy_many; i++) {
 		struct subject_entry *e = s->machine.subjects.by_id[i];
-		if (e && e->count > (uint64_t)limit) tidy_add(s, e, (uint64_t)limit);
+		s->tidy_many = e && e->count > (uint64_t)limit;
 	}
 }
 
 void tidy_run(struct stream *s)
 {
-	if (s->leading && !list_is_empty(&s->tidy)) tidy_next(s);
+	if (s->leading && !s->tidying && (s->tidy_many || !list_is_empty(&s->tidy))) tidy_next(s);
 }
 
-bool tidy_is_done(const struct stream *s) { return !s->tidying && list_is_empty(&s->tidy); }
+bool tidy_is_done(const struct stream *s) { return !s->tidying && !s->tidy_many && list_is_empty(&s->tidy); }
 
 void tidy_reset(struct stream *s)
 {
+	s->tidy_many = false;
 	for (struct list *node; (node = list_pop_front(&s->tidy)) != NULL;) {
 		struct tidy_subject *t = CONTAINER_OF(node, struct tidy_subject, link);
 		struct subject_entry *e = subjects_find(&s->machine.subjects, slice_of(t->name, t->n));

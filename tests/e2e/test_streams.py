@@ -293,3 +293,27 @@ def test_who_publishes_too_fast_is_read_slower(make_server):
                 line = lines.readline()
             assert json.loads(lines.readline()) == {"stream": "F", "seq": seq}
         sender.join()
+
+
+@pytest.mark.thebes  # nats-server 2.9 does not apply max_msgs_per_subject to what is there when it is set
+async def test_a_limit_for_many_subjects_is_one_pass(make_server, connect):
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=30)
+    await js.add_stream(name="M", subjects=["m.*"])
+    for n in range(4):
+        await asyncio.gather(*[js.publish(f"m.{i}", b"%d" % n) for i in range(1000)])
+    await js.publish("m.7", b"last")
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=30)
+    await js.delete_msg("M", 3001)
+    await js.update_stream(name="M", subjects=["m.*"], max_msgs_per_subject=2)
+    now = await state(js, "M")
+    assert (now.messages, now.last_seq) == (2000, 4001)
+    assert (await js.get_last_msg("M", "m.0")).seq == 2001
+    assert [(await js.get_msg("M", seq)).subject for seq in (1001, 2001, 2002, 3008, 4001)] == ["m.0", "m.0", "m.1", "m.7", "m.7"]
+    for gone in (1002, 2008, 3001):
+        with pytest.raises(nats.js.errors.NotFoundError):
+            await js.get_msg("M", gone)
+    await js.publish("m.0", b"again")
+    assert (await state(js, "M")).messages == 2000

@@ -120,6 +120,7 @@ static void heard(struct peer_call *c, const struct wire_op *op)
 	}
 	unsigned long long count = 0, seq = 0;
 	if (op->reply.n) assert_int_equal(sscanf(g->reply, "$JS.ACK.%*[^.].%*[^.].%llu.%llu", &count, &seq), 2);
+	g->at_ns = sim_now_ns(b->w.s);
 	g->count = count;
 	g->seq = seq;
 	b->got_count++;
@@ -134,16 +135,21 @@ static bool is_pulled(void *arg)
 	return !peer_poll(&b->p) || b->is_pull_over;
 }
 
-void bed_pull(struct bed *b, const char *consumer, const char *body, unsigned wanted)
+void bed_pull_by(struct bed *b, const char *subject, const char *body, unsigned wanted)
 {
-	char subject[100];
-	(void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.MSG.NEXT.S.%s", consumer);
 	b->got_count = 0;
 	b->wanted = wanted;
 	b->is_pull_over = false;
 	peer_pull(&b->p, slice_of_str(subject), slice_of_str(body), SECONDS(30), heard)->a = b;
 	assert_true(sim_run_until(b->w.s, is_pulled, b, SECONDS(40)));
 	assert_true(b->is_pull_over);
+}
+
+void bed_pull(struct bed *b, const char *consumer, const char *body, unsigned wanted)
+{
+	char subject[100];
+	(void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.MSG.NEXT.S.%s", consumer);
+	bed_pull_by(b, subject, body, wanted);
 }
 
 void bed_make(struct bed *b, const char *stream, const char *consumer)

@@ -9,7 +9,7 @@
 enum { BED_GOT_MAX = 64 };
 
 struct bed_got {
-	uint64_t seq, count;
+	uint64_t seq, count, at_ns;
 	unsigned status; /* of a message without a reply */
 	char line[100];  /* its status line */
 	char reply[200];
@@ -36,6 +36,8 @@ void bed_make(struct bed *b, const char *stream, const char *consumer);
 void bed_publish(struct bed *b, const char *subject);
 /* Messages and statuses of one request to a consumer of S, in b->got; over with a final status, or with `wanted` of them. */
 void bed_pull(struct bed *b, const char *consumer, const char *body, unsigned wanted);
+/* The same by any other subject: an ack that asks for more. */
+void bed_pull_by(struct bed *b, const char *subject, const char *body, unsigned wanted);
 uint64_t bed_number(struct bed *b, const char *subject, const char *key);
 
 #endif

@@ -77,6 +77,7 @@ static void fault_error(struct world *w)
 		SIM_CALL_RENAME };
 	if (world_chance(w, 60)) return;
 	sim_count(w->s, "fault disk error");
+	sim_disk_fail_clear(w->n); /* one at a time: what fails twice in a row is damaged */
 	w->io_error_until_ns = world_now(w) + SECONDS(4);
 	sim_disk_fail(w->n, calls[sim_below(w->s, COUNT_OF(calls))], NULL, (unsigned)sim_below(w->s, 60), 1, ERR_IO);
 }

@@ -19,7 +19,8 @@ enum {
 	ZERO_PIECE = 16 * 1024,
 	ZERO_PIECES = 64, /* of them are a chunk */
 	ZERO_CHUNK = ZERO_PIECES * ZERO_PIECE,
-	ZERO_AHEAD_MIN = 2 * 1024 * 1024, /* of a journal that holds nothing yet; more with what it holds */
+	ZERO_BEGIN = 256 * 1024,          /* so much the journal holds before any is written */
+	ZERO_AHEAD_MIN = 2 * 1024 * 1024, /* at first; more with what the journal holds */
 	ZERO_AHEAD = 32 * 1024 * 1024,
 };
 
@@ -683,6 +684,8 @@ static void zero_step(struct log *l)
 	struct journal *j = &l->journal;
 	uint64_t first = journal_pos(l, 1, 0), ring = journal_pos(l, j->slot_count + 1, 0);
 	if (j->zero.is_running || l->is_closing || l->is_dead) return;
+	/* A store that holds next to nothing yet starts sooner without. */
+	if (journal_pos(l, j->use, j->next_at) < first + u64_min(ZERO_BEGIN, j->slot_bytes / 8)) return;
 	uint64_t end = j->gathering ? j->gathering->offset + j->gathering->cap : j->next_at;
 	/* A margin, so that the next block does not have to wait. */
 	uint64_t from = journal_pos(l, j->use, end) + j->block_bytes_target / 4;

@@ -79,7 +79,10 @@ static void fault_error(struct world *w)
 	sim_count(w->s, "fault disk error");
 	sim_disk_fail_clear(w->n); /* one at a time: what fails twice in a row is damaged */
 	w->io_error_until_ns = world_now(w) + SECONDS(4);
-	sim_disk_fail(w->n, calls[sim_below(w->s, COUNT_OF(calls))], NULL, (unsigned)sim_below(w->s, 60), 1, ERR_IO);
+	enum sim_call call = calls[sim_below(w->s, COUNT_OF(calls))];
+	/* Not reads of the state store: its twin would take the round before for the newest, which log_sim plays. */
+	const char *where = call != SIM_CALL_READ ? NULL : world_chance(w, 50) ? "groups/" : "journal/";
+	sim_disk_fail(w->n, call, where, (unsigned)sim_below(w->s, 60), 1, ERR_IO);
 }
 
 /* ---- the rest ---- */

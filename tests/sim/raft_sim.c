@@ -547,6 +547,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_g8_no_reset", 100, SLANT_NONE },
 	{ "bug_g9_no_trim", 20, SLANT_RESENT },
 	{ "bug_g10_commit_unclamped", 100, SLANT_NONE },
+	{ "bug_g11_no_hint", 10, SLANT_LONG_TAIL },
 	{ "bug_g12_send_error", 10, SLANT_NO_ANSWERS },
 	{ "bug_g13_pre_vote_term", 20, SLANT_TERMS },
 	{ "bug_g14_unlisted_vote", 20, SLANT_UNLISTED },

@@ -540,7 +540,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_g1_no_noop", 10, SLANT_NONE },
 	{ "bug_g2_old_term_commit", 20, SLANT_FIGURE_8 },
 	{ "bug_g3_unchecked_ack", 20, SLANT_OLD_TAIL },
-	{ "bug_g4_second_vote", 20, SLANT_TRANSFERS },
+	{ "bug_g4_second_vote", 60, SLANT_TRANSFERS },
 	{ "bug_g5_busy_candidate", 20, SLANT_SLOW_WRITE },
 	{ "bug_g6_ungated_append", 5, SLANT_PIPELINE },
 	{ "bug_g7_uncommitted_conf", 20, SLANT_OPEN_CONF },

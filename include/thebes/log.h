@@ -85,6 +85,11 @@ enum { LOG_GROUP_LOCAL_MAX = 64 * 1024 };
  * the committed configuration of index 0. The handle is valid at once. Ids are never reused. ERR_EXISTS; ERR_FULL. */
 must_check enum err log_group_make(
 	struct log *l, uint64_t id, struct slice conf, struct log_req *req, struct log_group **out);
+/* Damage has taken records that may have made groups, and with them what they voted and acknowledged: a group that should be there and is not
+ * was there before. While this is so, log_group_make makes groups that are in doubt (S7); it outlives restarts. */
+bool log_lacks_groups(const struct log *l);
+/* Whoever knows which groups there should be has made all that were missing: from now on a group that is made is new. Durable, then done. */
+void log_groups_complete(struct log *l, struct log_req *req);
 /* GONE(id) durable, then done; files are unlinked later by a worker. The handle is dead at once. */
 void log_group_gone(struct log_group *g, struct log_req *req);
 struct log_group *log_group_find(struct log *l, uint64_t id); /* NULL when there is none */

@@ -58,7 +58,7 @@ void replay_doubt_all(struct replay *r, const char *what)
 {
 	if (log_fault(r->log, FAULT_bug_s7_no_doubt)) return;
 	r->store_is_touched = true;
-	r->all_are_doubted = true;
+	r->all_are_doubted = r->lacks_groups = true;
 	for (uint32_t i = 0; i < r->log->groups_count; i++)
 		group_doubt_quietly(r->log->groups[i], DOUBT_VOTE | DOUBT_ENTRIES, what);
 }
@@ -330,6 +330,10 @@ static void apply_settled(const struct applied *a)
 
 static void apply_doubt_end(const struct applied *a)
 {
+	if (a->h->group == 0) {
+		a->r->lacks_groups = a->r->lacks_recorded = false;
+		return;
+	}
 	struct log_group *g = group_of(a);
 	take_vote(g, a->h->term, a->h->index);
 	if (!a->proves) return;
@@ -339,6 +343,10 @@ static void apply_doubt_end(const struct applied *a)
 
 static void apply_doubt(const struct applied *a)
 {
+	if (a->h->group == 0) {
+		a->r->lacks_groups = a->r->lacks_recorded = true;
+		return;
+	}
 	struct log_group *g = group_of(a);
 	char what[200];
 	g->commit_index = u64_min(g->commit_index, a->h->commit);
@@ -447,7 +455,9 @@ static void apply_table(const struct applied *a)
 	}
 	if (a->proves) apply_absence(a, &t);
 	if (t.settled.round >= a->r->settled.round) a->r->settled = t.settled;
-	if (a->proves) a->r->has_base = true;
+	if (!a->proves) return;
+	a->r->has_base = true;
+	a->r->lacks_groups = a->r->lacks_recorded = (t.flags & TABLE_LACKS_GROUPS) != 0;
 }
 
 /* ---- dispatch ---- */

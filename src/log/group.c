@@ -111,10 +111,36 @@ enum err log_group_make(struct log *l, uint64_t id, struct slice conf, struct lo
 	buf_append_slice(&g->conf, conf);
 	buf_append_slice(&g->applied_conf, conf);
 	group_insert(l, g);
+	if (l->lacks_groups) {
+		group_doubt(
+			g, DOUBT_VOTE | DOUBT_ENTRIES, 1, "it may have been here before damage took the record of it");
+		group_record_doubt(g);
+	}
 	journal_wait(l, req);
 	diag_trace(l->diag, "log make", id, 0, 0);
 	*out = g;
 	return OK;
+}
+
+bool log_lacks_groups(const struct log *l) { return l->lacks_groups; }
+
+void group_record_lack(struct log *l)
+{
+	struct entry_head h = { .kind = ENTRY_DOUBT };
+	(void)journal_add(l, NULL, &h, SLICE("groups may be missing"));
+}
+
+void log_groups_complete(struct log *l, struct log_req *req)
+{
+	ASSERT(!l->is_closing);
+	if (l->is_dead) return;
+	if (l->lacks_groups) {
+		struct entry_head h = { .kind = ENTRY_DOUBT_END };
+		(void)journal_add(l, NULL, &h, SLICE_NULL);
+		diag_line(l->diag, DIAG_INFO, "log: what was lost of groups has been made anew, in doubt");
+	}
+	l->lacks_groups = false;
+	journal_wait(l, req);
 }
 
 void log_group_gone(struct log_group *g, struct log_req *req)

@@ -272,6 +272,7 @@ static void block_put_table(struct log *l, struct block *b)
 		.settled = l->settle.recorded,
 		.next_block = b->number,
 		.group_count = l->groups_count,
+		.flags = l->lacks_groups ? TABLE_LACKS_GROUPS : 0,
 	};
 	table_head_encode(&head, body);
 	for (uint32_t i = 0; i < l->groups_count; i++) {

@@ -128,10 +128,11 @@ struct settled {
 void settled_encode(const struct settled *s, uint8_t out[SETTLED_BYTES]);
 must_check enum err settled_decode(struct slice in, struct settled *out);
 
-enum { TABLE_HEAD_BYTES = SETTLED_BYTES + 16, TABLE_ROW_BYTES = 96 };
+enum { TABLE_HEAD_BYTES = SETTLED_BYTES + 24, TABLE_ROW_BYTES = 96 };
+enum { TABLE_LACKS_GROUPS = 1 };
 struct table_head {
 	struct settled settled;
-	uint64_t next_block, group_count;
+	uint64_t next_block, group_count, flags;
 };
 struct table_row {
 	uint64_t id, generation, term, vote, commit, last_index, last_term, settled_index, conf_index, seq_last, flags,
@@ -257,6 +258,8 @@ static inline bool group_is_in_doubt(const struct log_group *g) { return g->doub
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);
 /* Records a doubt that was found now, so that the next start knows it without the damage. */
 void group_record_doubt(struct log_group *g);
+/* The same of groups that nobody knows the names of. */
+void group_record_lack(struct log *l);
 /* A read or a copy found settled entries damaged. */
 void group_damaged(struct log_group *g, struct segment_range bad, const char *what);
 /* A round found that the state which came with an install is damaged. */
@@ -524,8 +527,9 @@ struct log {
 	struct list installs;                /* of struct log_install.link */
 	uint32_t jobs;                       /* on workers; memory may not go before they are done */
 
-	bool is_started; /* the first turn has come */
-	bool is_dead;    /* fatal was called (S17) */
+	bool lacks_groups; /* damage may have taken groups whose names are not known */
+	bool is_started;   /* the first turn has come */
+	bool is_dead;      /* fatal was called (S17) */
 	bool is_closing;
 	void (*closed)(void *arg);
 	void *closed_arg;

@@ -225,6 +225,7 @@ void table_head_encode(const struct table_head *h, uint8_t out[TABLE_HEAD_BYTES]
 	settled_encode(&h->settled, out);
 	le64_put(out + SETTLED_BYTES, h->next_block);
 	le64_put(out + SETTLED_BYTES + 8, h->group_count);
+	le64_put(out + SETTLED_BYTES + 16, h->flags);
 }
 
 enum err table_head_decode(struct slice body, struct table_head *out)
@@ -232,6 +233,7 @@ enum err table_head_decode(struct slice body, struct table_head *out)
 	if (body.n < TABLE_HEAD_BYTES || settled_decode(body, &out->settled) != OK) return ERR_CORRUPT;
 	out->next_block = le64_get(body.p + SETTLED_BYTES);
 	out->group_count = le64_get(body.p + SETTLED_BYTES + 8);
+	out->flags = le64_get(body.p + SETTLED_BYTES + 16);
 	uint64_t rows = body.n - TABLE_HEAD_BYTES;
 	return rows % TABLE_ROW_BYTES == 0 && rows / TABLE_ROW_BYTES == out->group_count ? OK : ERR_CORRUPT;
 }

@@ -274,7 +274,10 @@ static enum err start_mend_slots(struct start *s)
 		const struct slot_state *state = &s->replay.slots[k];
 		if (!state->is_missing && !state->is_short) continue;
 		struct io_file *f = l->journal.slots[k].file;
-		e = io_file_allocate(f, state->bytes, l->journal.slot_bytes - state->bytes);
+		uint64_t have; /* with what was recorded now: that must stay */
+		e = io_file_size(f, &have);
+		if (e == OK && have < l->journal.slot_bytes)
+			e = io_file_allocate(f, have, l->journal.slot_bytes - have);
 		if (e == OK) e = io_file_sync(f);
 		any = true;
 	}
@@ -549,6 +552,11 @@ static enum err start_record(struct start *s)
 		if (!g->doubt_why) g->doubt_why = mem_strdup("it was in doubt before");
 		diag_count(l->diag, COUNTER_log_groups_doubted);
 		if (!(g->doubt & DOUBT_RECORDED)) group_record_doubt(g);
+	}
+	l->lacks_groups = s->replay.lacks_groups;
+	if (l->lacks_groups) {
+		diag_line(l->diag, DIAG_ERROR, "log groups may be missing: what is made now is in doubt");
+		if (!s->replay.lacks_recorded) group_record_lack(l);
 	}
 	start_adopt_round(l);
 	if (!j->gathering && list_is_empty(&j->waiting)) return OK;

@@ -47,7 +47,8 @@ static struct slice slot_bytes(struct replay *r, uint64_t use, uint64_t at, uint
 {
 	uint32_t k = slot_of(r, use);
 	struct io_file *file = r->log->journal.slots[k].file;
-	uint64_t end = u64_min(r->slots[k].data_end, r->log->journal.slot_bytes);
+	/* Not data_end: a file system may keep zeroes at the end of a block as a hole. */
+	uint64_t end = u64_min(r->slots[k].bytes, r->log->journal.slot_bytes);
 	if (at >= end) return SLICE_NULL;
 	n = u64_min(n, end - at);
 	bool is_inside = r->file == file && at >= r->window_at && at + n <= r->window_at + r->window.n;
@@ -440,13 +441,13 @@ enum err replay_run(struct replay *r)
 {
 	r->next_number = 0;
 	r->settled = (struct settled) { 0 };
-	r->has_base = false;
+	r->has_base = r->lacks_groups = r->lacks_recorded = false;
 	r->good_bytes = 0;
 	for (uint64_t use = r->oldest; use <= r->newest; use++) {
 		enum err e = replay_use(r, use);
 		if (e != OK) return e;
 	}
-	if (r->unreadable_pos >= journal_pos(r->log, r->end_use, r->end_at))
+	if (r->unreadable_pos && r->unreadable_pos >= journal_pos(r->log, r->end_use, r->end_at))
 		replay_doubt_all(r, "the end of the journal cannot be read");
 	/* S4: the newest slot may be the one that vanished. */
 	const char *fault = slot_fault(r, r->newest + 1);

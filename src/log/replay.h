@@ -22,6 +22,8 @@ struct replay {
 	bool has_base;            /* a table was read: groups that it does not name do not exist */
 	bool store_is_touched;    /* damage may have hidden a SETTLED */
 	bool all_are_doubted;
+	bool lacks_groups;   /* a group may have been made by what is lost … */
+	bool lacks_recorded; /* … and the journal says so */
 	uint32_t damaged_blocks;
 	uint64_t good_bytes; /* of blocks that were replayed */
 

@@ -154,6 +154,8 @@ static void tidy_up(struct vault *v)
 	}
 	mem_free(rows.groups);
 	mem_free(rows.renewals);
+	/* Every row has its group now: one that was missing was made in doubt, what comes from now on is new. */
+	if (log_lacks_groups(v->log)) log_groups_complete(v->log, NULL);
 	v->is_tidy = true;
 }
 

@@ -559,6 +559,9 @@ enum err group_make(struct raft_groups *r, uint64_t id, const struct group_membe
 		group_log_attach(g);
 		map_put(&r->by_id, g);
 		*out = g;
+		/* A store that lost records of groups makes them in doubt: this one may have been here before (S7, S18). */
+		doubt_open(g);
+		if (g->in_doubt && group_is_sole_voter(g)) group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(g->log));
 	} else {
 		group_release(g);
 	}

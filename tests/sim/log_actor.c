@@ -462,6 +462,7 @@ static bool act_make(struct owner *unused)
 	struct actor *a = unused->actor;
 	struct world *w = a->world;
 	if (w->groups_count == WORLD_GROUPS_MAX || groups_live(a) >= w->groups_live) return false;
+	if (log_lacks_groups(a->log)) return false; /* first what is missing */
 	unsigned at = w->groups_count;
 	struct owner *o = &a->owners[at];
 	struct model_group *m = &w->groups[at];
@@ -680,6 +681,16 @@ static const struct act {
 	{ "damage", 14, false, act_damage },
 };
 
+/* The catalogue's part: what the oracle has made again was all that was missing. */
+static void actor_complete(struct actor *a)
+{
+	if (!log_lacks_groups(a->log) || world_chance(a->world, 90)) return;
+	if (log_admit(a->log, LOG_ADMIT_RESERVED, ENTRY_HEAD_BYTES) != OK) return;
+	a->world->op_id++;
+	log_groups_complete(a->log, actor_req(a));
+	world_count(a->world, "log groups complete");
+}
+
 static struct owner *owner_draw(struct actor *a)
 {
 	unsigned live = groups_live(a);
@@ -769,6 +780,7 @@ static void actor_tick(struct io_timer *t)
 		w->is_draining = true;
 		damage_all_well(w);
 	}
+	actor_complete(a);
 	if (w->is_draining) {
 		actor_drain(a);
 	} else {

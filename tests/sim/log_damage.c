@@ -274,7 +274,7 @@ static bool hurt_slot(struct world *w)
 	if (!file_hurt(w, path, world_chance(w, 50) ? HURT_CUT : HURT_REMOVE, what, sizeof what)) return false;
 	damage_begin(w, what);
 	world_count(w, "damage slot");
-	w->damage.touches_all = w->damage.takes_groups = true;
+	w->damage.touches_all = true;
 	return true;
 }
 

@@ -11,7 +11,7 @@
 /* One group as the start found it. */
 struct seen {
 	struct owner *o;
-	bool exists, is_checked;
+	bool exists, is_checked, is_anew;
 	struct log_group_info info;
 	uint64_t *terms; /* owned: by index, 0: missing */
 	struct slice conf;
@@ -436,31 +436,58 @@ static bool seen_look(struct actor *a, struct seen *all)
 	return true;
 }
 
-/* The model forgets a group that nobody can know of any more. */
-static void vanish(struct world *w, unsigned at)
+/* A group whose MAKE went with a slot: the log says that groups may be missing, and what is made again must be in doubt, because it may have
+ * voted and acknowledged before. */
+static void make_anew(struct actor *a, struct seen *s)
 {
+	struct world *w = a->world;
+	unsigned at = s->o->at;
 	struct model_group *m = &w->groups[at];
-	m->base.exists = m->now.exists = false;
-	m->ops_count = 0;
-	m->gone_op = m->gone_op ? m->gone_op : w->op_id;
+	struct model_view empty = { .exists = true, .installs = m->base.installs };
+	enum err e = log_group_make(a->log, m->id, buf_slice(&w->conf_first[at]), NULL, &s->o->g);
+	if (e == ERR_FULL) {
+		/* No room now: it stays away for good. */
+		m->base.exists = m->now.exists = false;
+		m->gone_op = m->gone_op ? m->gone_op : w->op_id;
+		return;
+	}
+	if (e != OK) {
+		accuse(w, VERDICT_WEDGE, "group %u cannot be made again: %s", at, err_text(e));
+		return;
+	}
+	log_group_info(s->o->g, &s->info);
+	if (!s->info.in_doubt) accuse(w, VERDICT_LOST, "group %u is made again as if it had never been", at);
+	world_count(w, "log group vanished with a slot");
+	s->is_anew = s->o->is_lost = true;
+	w->is_doubted[at] = true;
+	w->doubt_is_durable[at] = false;
+	model_view_copy(&m->base, &empty);
+	model_view_copy(&m->now, &empty);
+	m->lost_from = m->truth.last ? 1 : 0;
+	m->lost_to = m->truth.last;
 }
 
 static void seen_check(struct actor *a, struct seen *all)
 {
 	struct world *w = a->world;
 	uint64_t cut = w->op_id;
+	bool lacks = log_lacks_groups(a->log);
+	if (lacks && !w->damage.touches_all && !w->lacks_groups)
+		accuse(w, VERDICT_FALSE_DAMAGE, "groups are said to be missing without cause");
+	w->lacks_groups = lacks;
 	for (unsigned i = 0; i < w->groups_count && !w->verdict; i++) {
 		struct seen *s = &all[i];
 		s->is_checked = !(s->exists && w->is_doubted[i]);
-		if (!s->exists && w->groups[i].now.exists && w->damage.takes_groups) {
-			world_count(w, "log group vanished with a slot");
-			vanish(w, i);
-		}
 		if (!s->is_checked) continue;
 		seen_match(s);
 		bool any = false;
 		for (uint32_t k = s->ops_min; k <= w->groups[i].ops_count; k++) any |= s->matches[k];
-		if (!any) accuse_no_match(s);
+		if (!any && !s->exists && w->groups[i].now.exists && log_lacks_groups(a->log)) {
+			s->is_checked = false;
+			make_anew(a, s);
+		} else if (!any) {
+			accuse_no_match(s);
+		}
 	}
 	if (w->verdict) return;
 	if (!w->damage.is_latent && !seen_cut(w, all, &cut)) {
@@ -472,7 +499,7 @@ static void seen_check(struct actor *a, struct seen *all)
 		struct model_group *m = &w->groups[i];
 		bool is_open;
 		if (!s->is_checked) {
-			check_doubted(s);
+			if (s->exists) check_doubted(s);
 			continue;
 		}
 		uint32_t n = ops_before(m, cut, &is_open);

@@ -76,7 +76,6 @@ static const struct batch_floor floors[] = {
 	{ "node boot", 6 },
 	{ "log slot recycled", 7 },
 	{ "log round", 12 },
-	{ "crash in a round: asking", 0.001 },
 	{ "crash in a round: waiting for the journal", 0.2 },
 	{ "crash in a round: segments", 1 },
 	{ "crash in a round: state store", 0.2 },

@@ -45,7 +45,6 @@ struct world_options {
 struct damage {
 	bool is_latent;    /* injected, and nobody has shown yet that it does no harm */
 	bool touches_all;  /* any group may be doubted */
-	bool takes_groups; /* a slot is gone: records that made groups went with it, and nobody knows their names */
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */
@@ -84,6 +83,7 @@ struct world {
 	char newer_path[64];
 	uint64_t newer_at;
 	uint8_t newer_was[BLOCK_HEAD_BYTES];
+	bool lacks_groups; /* the last start has said that groups may be missing */
 	/* Once damaged, perhaps in files that no state named any more: a state that goes back may name them again. */
 	bool was_hurt[WORLD_GROUPS_MAX];
 	/* what the oracle keeps about groups that are in doubt */

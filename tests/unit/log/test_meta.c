@@ -135,7 +135,7 @@ static void tables_come_back(void **state)
 {
 	(void)state;
 	uint8_t bytes[TABLE_HEAD_BYTES + 2 * TABLE_ROW_BYTES];
-	struct table_head h = { { 9, 8, 7, 6, 5, 4 }, 1000, 2 }, head_back;
+	struct table_head h = { { 9, 8, 7, 6, 5, 4 }, 1000, 2, TABLE_LACKS_GROUPS }, head_back;
 	struct table_row rows[2] = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 }, { .id = 13, .doubt_from = 14 } }, back;
 	table_head_encode(&h, bytes);
 	for (unsigned i = 0; i < 2; i++) table_row_encode(&rows[i], bytes + TABLE_HEAD_BYTES + i * TABLE_ROW_BYTES);

@@ -396,6 +396,46 @@ static void a_slot_that_vanished_doubts_all(void **state)
 	}
 }
 
+static struct log_group *make_now(struct fixture *f, uint64_t id)
+{
+	struct waiter w;
+	struct log_group *g;
+	assert_int_equal(log_group_make(f->log, id, SLICE("conf"), wait_on(&w, f), &g), OK);
+	run(f);
+	return g;
+}
+
+/* S7, S18: a slot takes the records that made groups with it. Whoever makes them again may not believe that they are new. */
+static void a_group_that_vanished_is_made_in_doubt(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w;
+	two_groups(&f, true);
+	assert_int_equal(unlink(path_in(&f, "journal/00")), 0);
+	for (unsigned start = 0; start < 2; start++) {
+		fixture_open(&f);
+		assert_null(log_group_find(f.log, 1));
+		assert_true(log_lacks_groups(f.log));
+		fixture_close(&f);
+	}
+	fixture_open(&f);
+	(void)make_now(&f, 1);
+	assert_true(in_doubt(&f, 1));
+	log_groups_complete(f.log, wait_on(&w, &f));
+	run(&f);
+	assert_false(log_lacks_groups(f.log));
+	(void)make_now(&f, 7);
+	assert_false(in_doubt(&f, 7));
+	fixture_close(&f);
+	fixture_open(&f);
+	assert_false(log_lacks_groups(f.log));
+	assert_true(in_doubt(&f, 1));
+	assert_false(in_doubt(&f, 7));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 static void a_slot_that_is_not_needed_may_vanish(void **state)
 {
 	(void)state;
@@ -483,6 +523,7 @@ int main(void)
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
 		cmocka_unit_test(a_slot_that_vanished_doubts_all),
+		cmocka_unit_test(a_group_that_vanished_is_made_in_doubt),
 		cmocka_unit_test(a_slot_that_is_not_needed_may_vanish),
 		cmocka_unit_test(a_segment_that_vanished_doubts_its_group),
 		cmocka_unit_test(a_state_store_that_vanished_doubts_all),

@@ -396,7 +396,7 @@ static bool no_answers_passes(struct raft_world *w, unsigned from, unsigned to, 
 {
 	(void)from;
 	(void)to;
-	return f->kind != FRAME_APPEND_RESULT || sim_below(w->s, 20) != 0;
+	return (f->kind != FRAME_APPEND_RESULT && f->kind != FRAME_VOTE_RESULT) || sim_below(w->s, 8) != 0;
 }
 
 /* ---- G9 ---- */

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "log_fixture.h"
+#include "thebes/io_impl.h"
 
 /* ---- hands on the files ---- */
 
@@ -373,6 +374,45 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	fixture_deinit(&f);
 }
 
+/* A file system that keeps zeroes as holes: what it calls the end of the data lies before the end of the last block. */
+static enum err data_end_is_early(struct io_file *f, uint64_t *bytes)
+{
+	enum err e = io_file_size(f, bytes);
+	for (bool is_zero = true; e == OK && is_zero && *bytes; *bytes -= BLOCK_ALIGN) {
+		uint8_t p[BLOCK_ALIGN];
+		size_t got = 0;
+		e = io_file_read(f, *bytes - BLOCK_ALIGN, p, sizeof p, &got);
+		for (size_t i = 0; i < got; i++) is_zero = is_zero && p[i] == 0;
+	}
+	return e;
+}
+
+static void a_block_may_end_in_a_hole(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	fixture_init(&f);
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	owner_append(&o, 1, 6000, &w);
+	run(&f);
+	fixture_kill(&f);
+	assert_int_equal(io_uv_new(&f.io), OK);
+	const struct io_ops *real = f.io->ops;
+	struct io_ops ops = *real;
+	ops.file_data_end = data_end_is_early;
+	f.io->ops = &ops;
+	assert_int_equal(log_open(f.io, &f.diag, &f.options, &f.log, f.why, sizeof f.why), OK);
+	f.io->ops = real;
+	assert_int_equal(last_of(&f, 1), 1);
+	assert_false(in_doubt(&f, 1));
+	log_free(f.log);
+	io_uv_free(f.io);
+	fixture_deinit(&f);
+}
+
 /* ---- slots, segments, state store ---- */
 
 static void a_slot_that_vanished_doubts_all(void **state)
@@ -522,6 +562,7 @@ int main(void)
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
+		cmocka_unit_test(a_block_may_end_in_a_hole),
 		cmocka_unit_test(a_slot_that_vanished_doubts_all),
 		cmocka_unit_test(a_group_that_vanished_is_made_in_doubt),
 		cmocka_unit_test(a_slot_that_is_not_needed_may_vanish),

@@ -43,8 +43,8 @@ struct world_options {
 
 /* A disk fault, and what it excuses until it is healed. */
 struct damage {
-	bool is_latent;    /* injected, and nobody has shown yet that it does no harm */
-	bool touches_all;  /* any group may be doubted */
+	bool is_latent;   /* injected, and nobody has shown yet that it does no harm */
+	bool touches_all; /* any group may be doubted */
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */

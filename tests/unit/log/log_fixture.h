@@ -24,6 +24,7 @@ struct fixture {
 	unsigned done;
 	enum log_admission until_admitted; /* what is waited for, while until_bytes */
 	uint64_t until_bytes;
+	bool until_work; /* a round's worker has begun */
 };
 
 struct owner {
@@ -52,6 +53,11 @@ static inline void fixture_turn(struct io_turn_hook *h)
 	struct fixture *f = CONTAINER_OF(h, struct fixture, hook);
 	if (!f->log) return;
 	log_turn_end(f->log);
+	if (f->until_work && f->log->settle.phase == ROUND_WORK) {
+		f->until_work = false;
+		f->done++;
+		io_uv_stop(f->io);
+	}
 	if (!f->until_bytes || log_admit(f->log, f->until_admitted, f->until_bytes) != OK) return;
 	f->until_bytes = 0;
 	f->done++;

@@ -168,14 +168,16 @@ static uint64_t journal_end(const struct journal *j)
 	return b ? b->offset + b->n + (uint64_t)b->list_max * 8 + block_list_bytes(j->previous_count) : j->next_at;
 }
 
-bool journal_has_rest(const struct log *l, uint64_t frames_bytes)
+bool journal_has_rest(const struct log *l, uint64_t frames_bytes, unsigned more_blocks)
 {
 	const struct journal *j = &l->journal;
 	uint64_t at_once = j->block_bytes_target, heads = BLOCK_HEAD_BYTES + lists_bytes_max(l) + list_count_max(l) * 8;
-	/* Two blocks behind each other hold more than one alone would, or they would be one. */
-	uint64_t blocks = 1 + 2 * frames_bytes / at_once;
 	uint64_t table = j->next_at == 0 && !j->gathering ? table_bytes(l->groups_count) : 0;
-	return journal_end(j) + table + frames_bytes + blocks * (heads + BLOCK_ALIGN) <= j->slot_bytes;
+	/* Two blocks behind each other hold more than one alone would, or they would be one. */
+	uint64_t bytes = frames_bytes <= at_once
+				 ? round_up(heads + frames_bytes, BLOCK_ALIGN)
+				 : frames_bytes + (1 + 2 * frames_bytes / at_once) * (heads + BLOCK_ALIGN);
+	return journal_end(j) + table + bytes + more_blocks * round_up(heads, BLOCK_ALIGN) <= j->slot_bytes;
 }
 
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept)
@@ -664,7 +666,7 @@ static void zero_run(struct io_job *job)
 	for (uint64_t at = z->from; at < z->to; at += ZERO_PIECE)
 		pieces[count++] = slice_of(zeroes, (size_t)u64_min(ZERO_PIECE, z->to - at));
 	z->result = io_file_write(z->file, z->from, pieces, count);
-	if (z->result == OK) z->result = io_file_sync(z->file);
+	z->sync_result = io_file_sync(z->file);
 }
 
 static void zero_done(struct io_job *job)
@@ -672,10 +674,10 @@ static void zero_done(struct io_job *job)
 	struct zero_job *z = CONTAINER_OF(job, struct zero_job, job);
 	struct log *l = z->log;
 	z->is_running = false;
-	/* A failure here is not the journal's: what was to be zeroes holds nothing. A disk that fails will fail a block too. A failed sync
-	 * of this file may have taken a block's failure with it, though (S17). */
-	if (z->result != OK && z->result != ERR_NO_SPACE && !l->is_dead)
-		log_die(l, "journal: a slot could not be zeroed ahead: %s", err_text(z->result));
+	/* A write that finds no room is not the journal's failure: what was to be zeroes holds nothing. A failed sync of this file, whatever
+	 * it says, may have taken a block's failure with it (S17). */
+	enum err e = z->sync_result != OK ? z->sync_result : z->result == ERR_NO_SPACE ? OK : z->result;
+	if (e != OK && !l->is_dead) log_die(l, "journal: a slot could not be zeroed ahead: %s", err_text(e));
 	journal_submit(l);
 	log_job_done(l);
 }

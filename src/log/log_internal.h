@@ -315,7 +315,7 @@ struct zero_job {
 	struct log *log;
 	struct io_file *file;   /* borrowed */
 	uint64_t use, from, to; /* of its slot's first use */
-	enum err result;
+	enum err result, sync_result;
 	bool is_running;
 };
 
@@ -377,8 +377,8 @@ void journal_free_to(struct log *l, uint64_t use); /* uses up to this one may be
 uint32_t journal_free_slots(const struct log *l);
 /* May so many bytes be written with `slots_kept` slots untouched afterwards? */
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept);
-/* Do frames of so many bytes fit into what is left of the current slot, however they fall into blocks? */
-bool journal_has_rest(const struct log *l, uint64_t frames_bytes);
+/* Do frames of so many bytes, and so many small blocks behind them, fit into what is left of the current slot, however they fall into blocks? */
+bool journal_has_rest(const struct log *l, uint64_t frames_bytes, unsigned more_blocks);
 uint64_t table_bytes(uint64_t groups_count);
 void journal_forget_group(struct log *l, const struct log_group *g);
 /* The entry's bytes if its block is in memory. */

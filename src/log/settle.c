@@ -53,7 +53,7 @@ static bool floats_fit(const struct log *l, uint64_t use, uint64_t before)
 {
 	uint64_t bytes = floating_to(l, use);
 	if (bytes == 0 && before == 0) return true;
-	return journal_has_rest(l, before + bytes + 2 * BLOCK_ALIGN) ||
+	return journal_has_rest(l, before + bytes + entry_bytes(SETTLED_BYTES) + FRAME_HEAD_BYTES, 1) ||
 	       journal_has_room(l, before + moved_bytes(bytes), 0);
 }
 

@@ -67,8 +67,7 @@ static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_
 static bool admit_reserved(const struct log *l, uint64_t bytes)
 {
 	uint64_t frames = bytes + FRAME_HEAD_BYTES + BLOCK_ALIGN;
-	if (!journal_has_room(l, frames + own_bytes(l), 0) && !journal_has_rest(l, frames + 3 * BLOCK_ALIGN))
-		return false;
+	if (!journal_has_room(l, frames + own_bytes(l), 0) && !journal_has_rest(l, frames, 3)) return false;
 	return settle_lets_pass(l, frames);
 }
 

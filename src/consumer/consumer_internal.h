@@ -101,6 +101,8 @@ struct consumer {
 	size_t last_seq_count, last_seq_at;
 	uint64_t last_seq_bound; /* new messages from here on */
 	bool dirty, captured, is_new;
+	uint32_t chunks_captured,
+		chunks_stored; /* keys in the state store: of the last capture; no more than so many are there */
 	/* leader */
 	uint64_t live_cseq, live_sseq;
 	uint64_t acking_count, redelivered_count;
@@ -135,6 +137,10 @@ struct ack_answer { /* a double ack, or whoever waits for a record */
 	uint8_t reply[];
 };
 
+struct consumer_gone { /* its keys must leave the state store */
+	uint32_t id, chunks;
+};
+
 struct consumers {
 	struct io *io;
 	struct diag *diag;
@@ -145,7 +151,7 @@ struct consumers {
 	struct list dirty;
 	struct list creates; /* of struct consumer_req in progress */
 	uint32_t id_next;
-	uint32_t *gone; /* owned: ids whose keys must leave the state store */
+	struct consumer_gone *gone; /* owned */
 	size_t gone_count, gone_cap, gone_captured;
 	struct io_timer retry_timer; /* records that were refused are proposed again */
 	void (*wake)(void *arg);

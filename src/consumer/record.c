@@ -7,12 +7,12 @@
  *   DELETE  -
  *   STATE   u64 delivered cseq | u64 delivered sseq | u32 pendings | u32 acks
  *           | {u64 sseq, u64 cseq, u32 count, u32 0} … | {u64 sseq, u32 bytes, u16 subject n, u8 drop, u8 0, subject} …
- * State store: 'k' + id (4, big-endian) + 0 = i64 created | delivered c, s | floor c, s | bound | u32 config n | u32 pendings | u32 last seqs |
- *           u32 0 | config | {sseq, cseq, time, u32 count, u32 0} … | u64 last seq … ; pendings beyond PENDING_CHUNK go to +1, +2, … */
+ * State store: 'k' + id (4, big-endian) + chunk (4, big-endian); chunk 0 = i64 created | delivered c, s | floor c, s | bound | u32 config n | u32 pendings | u32 last seqs |
+ *           u32 0 | config | {sseq, cseq, time, u32 count, u32 0} … | u64 last seq … ; pendings beyond PENDING_CHUNK go to chunks 1, 2, … */
 #include "consumer_internal.h"
 
 enum record_kind { CREATE = 1, UPDATE, DELETE, STATE };
-enum { HEAD = 8, PENDING_CHUNK = 8192, PENDING_BYTES = 32, STATE_HEAD = 64 };
+enum { HEAD = 8, PENDING_CHUNK = 512, PENDING_BYTES = 32, STATE_HEAD = 64, KEY_BYTES = 9 };
 
 static void head(struct buf *b, enum record_kind kind, uint32_t id)
 {
@@ -235,19 +235,19 @@ static void apply_update(struct consumer *k, struct slice in)
 	if (k->all->leading) stream_sweep_unwanted(k->all->stream);
 }
 
-static void note_gone(struct consumers *c, uint32_t id)
+static void note_gone(struct consumers *c, const struct consumer *k)
 {
 	if (c->gone_count == c->gone_cap) {
 		c->gone_cap = c->gone_cap ? c->gone_cap * 2 : 4;
 		c->gone = mem_realloc(c->gone, c->gone_cap * sizeof *c->gone);
 	}
-	c->gone[c->gone_count++] = id;
+	c->gone[c->gone_count++] = (struct consumer_gone) { .id = k->id, .chunks = k->chunks_stored };
 }
 
 static void apply_delete(struct consumer *k)
 {
 	struct consumers *c = k->all;
-	note_gone(c, k->id);
+	note_gone(c, k);
 	consumer_end_requests(k, "409 Consumer Deleted");
 	consumer_free(k);
 	if (c->leading) stream_sweep_unwanted(c->stream);
@@ -401,12 +401,19 @@ static bool on_is_wanted(void *arg, uint64_t seq, struct slice subject)
 
 /* ---- capture and restore ---- */
 
-static struct slice state_key(uint8_t key[6], uint32_t id, uint8_t chunk)
+static uint32_t key_number(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static struct slice state_key(uint8_t key[KEY_BYTES], uint32_t id, uint32_t chunk)
 {
 	key[0] = 'k';
-	for (int i = 0; i < 4; i++) key[1 + i] = (uint8_t)(id >> (24 - 8 * i));
-	key[5] = chunk;
-	return slice_of(key, 6);
+	for (int i = 0; i < 4; i++) {
+		key[1 + i] = (uint8_t)(id >> (24 - 8 * i));
+		key[5 + i] = (uint8_t)(chunk >> (24 - 8 * i));
+	}
+	return slice_of(key, KEY_BYTES);
 }
 
 static void append_pendings(struct buf *b, struct list **at, const struct list *end, uint32_t n)
@@ -434,8 +441,8 @@ static uint32_t logged_count(const struct consumer *k)
 static void capture_one(struct consumer *k, struct state_batch *batch)
 {
 	struct buf b = { 0 }, json = { 0 };
-	uint8_t key[6];
-	uint32_t pendings = logged_count(k), chunks = pendings / PENDING_CHUNK;
+	uint8_t key[KEY_BYTES];
+	uint32_t pendings = logged_count(k), chunk = 1;
 	struct list *at = k->pending_by_seq.next;
 	size_t seqs = k->last_seq_count - k->last_seq_at;
 	consumer_config_print(&json, &k->config);
@@ -450,16 +457,14 @@ static void capture_one(struct consumer *k, struct state_batch *batch)
 	append_pendings(&b, &at, &k->pending_by_seq, PENDING_CHUNK);
 	for (size_t i = 0; i < seqs; i++) buf_append_le64(&b, k->last_seqs[k->last_seq_at + i]);
 	state_batch_put(batch, state_key(key, k->id, 0), buf_slice(&b));
-	for (uint32_t i = 1; i < UINT8_MAX; i++) {
+	for (uint32_t left = pendings; left > PENDING_CHUNK; left -= PENDING_CHUNK, chunk++) {
 		buf_clear(&b);
 		append_pendings(&b, &at, &k->pending_by_seq, PENDING_CHUNK);
-		if (b.n) {
-			state_batch_put(batch, state_key(key, k->id, (uint8_t)i), buf_slice(&b));
-		} else {
-			if (i <= chunks + 2) state_batch_del(batch, state_key(key, k->id, (uint8_t)i));
-			if (i > chunks) break;
-		}
+		state_batch_put(batch, state_key(key, k->id, chunk), buf_slice(&b));
 	}
+	for (uint32_t i = chunk; i < k->chunks_stored; i++) state_batch_del(batch, state_key(key, k->id, i));
+	k->chunks_captured = chunk;
+	k->chunks_stored = (uint32_t)u64_max(k->chunks_stored, chunk); /* until it is settled both may be there */
 	buf_deinit(&b);
 	buf_deinit(&json);
 	k->captured = true;
@@ -468,9 +473,10 @@ static void capture_one(struct consumer *k, struct state_batch *batch)
 static void on_capture(void *arg, struct state_batch *batch, bool all)
 {
 	struct consumers *c = arg;
-	uint8_t key[6];
+	uint8_t key[KEY_BYTES];
 	for (size_t i = 0; i < c->gone_count; i++)
-		for (uint8_t chunk = 0; chunk < 4; chunk++) state_batch_del(batch, state_key(key, c->gone[i], chunk));
+		for (uint32_t chunk = 0; chunk < c->gone[i].chunks; chunk++)
+			state_batch_del(batch, state_key(key, c->gone[i].id, chunk));
 	c->gone_captured = c->gone_count;
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
@@ -486,7 +492,9 @@ static void on_settled(void *arg)
 	c->gone_captured = 0;
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
-		if (k->captured) k->dirty = k->captured = false;
+		if (!k->captured) continue;
+		k->dirty = k->captured = false;
+		k->chunks_stored = k->chunks_captured;
 	}
 }
 
@@ -506,11 +514,13 @@ static void restore_pendings(struct consumer *k, struct slice in)
 static void on_restored(void *arg, struct slice key, struct slice v)
 {
 	struct consumers *c = arg;
-	if (key.n != 6) return;
-	uint32_t id = (uint32_t)key.p[1] << 24 | (uint32_t)key.p[2] << 16 | (uint32_t)key.p[3] << 8 | key.p[4];
+	if (key.n != KEY_BYTES) return;
+	uint32_t id = key_number(key.p + 1), chunk = key_number(key.p + 5);
 	struct consumer *k = consumer_by_id(c, id);
-	if (key.p[5] != 0) {
-		if (k) restore_pendings(k, v);
+	if (chunk != 0) {
+		if (!k) return;
+		restore_pendings(k, v);
+		k->chunks_stored = (uint32_t)u64_max(k->chunks_stored, (uint64_t)chunk + 1);
 		return;
 	}
 	if (k || v.n < STATE_HEAD) return;
@@ -520,6 +530,7 @@ static void on_restored(void *arg, struct slice key, struct slice v)
 		!consumer_config_parse_stored(&config, slice_of(v.p + STATE_HEAD, config_n)))
 		return;
 	k = consumer_make(c, id);
+	k->chunks_stored = 1;
 	k->created_ns = (int64_t)le64_get(v.p);
 	k->delivered_cseq = k->live_cseq = le64_get(v.p + 8);
 	k->delivered_sseq = k->live_sseq = le64_get(v.p + 16);

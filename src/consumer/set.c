@@ -381,13 +381,26 @@ struct deletion {
 	struct stream_req stream_req;
 	struct consumers *all;
 	struct consumer_req *req;
+	uint32_t id; /* 0: nothing was proposed */
 };
+
+/* The record was refused: the consumer stays, and goes on. */
+static void delete_refused(const struct deletion *d)
+{
+	struct consumer *k = d->id ? consumer_by_id(d->all, d->id) : NULL;
+	if (!k || !d->all->leading) return;
+	k->deleting = false;
+	consumer_rest(k);
+	consumer_mark(k);
+	consumer_wake(k);
+}
 
 static void delete_applied(struct stream_req *r)
 {
 	struct deletion *d = CONTAINER_OF(r, struct deletion, stream_req);
 	struct consumer_req *req = d->req;
 	enum err result = r->result;
+	if (result != OK) delete_refused(d);
 	mem_free(d);
 	if (!req) return;
 	req->result = result;
@@ -404,7 +417,10 @@ static void delete_propose(struct consumers *c, struct consumer *k, struct consu
 		record_delete(&b, k->id);
 		e = stream_propose_consumer(c->stream, buf_slice(&b), &d->stream_req);
 		buf_deinit(&b);
-		if (e == OK) k->deleting = true;
+		if (e == OK) {
+			k->deleting = true;
+			d->id = k->id;
+		}
 		if (e != OK && req) (void)js_error_set(&req->error, JS_UNAVAILABLE, NULL);
 	}
 	if (e != OK) stream_sync(c->stream, &d->stream_req);

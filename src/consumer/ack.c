@@ -85,7 +85,9 @@ static void answer(struct stream_req *r)
 	struct ack_answer *a = CONTAINER_OF(r, struct ack_answer, req);
 	const struct consumer *k = consumer_by_id(a->all, a->id);
 	const struct pending *p = k ? pending_find(k, a->sseq) : NULL;
-	if (r->result == OK && !(p && p->acking)) { /* still acking: its own record was refused */
+	bool leads =
+		a->all->leading && a->lead == a->all->lead;  /* else what was to be logged was forgotten meanwhile */
+	if (leads && r->result == OK && !(p && p->acking)) { /* still acking: its own record was refused */
 		struct msg m = { .subject = slice_of(a->reply, a->reply_n), .account = a->all->account };
 		(void)router_publish(&a->all->account->router, &m);
 	}
@@ -98,9 +100,12 @@ static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice 
 	/* Delivered before a restart that has forgotten it: it comes again, so nothing may be confirmed. */
 	if (sseq > k->live_sseq && stream_is_live(k->all->stream, sseq)) return;
 	struct ack_answer *a = mem_zalloc(sizeof *a + reply.n);
-	*a = (struct ack_answer) {
-		.req = { .done = answer }, .all = k->all, .sseq = sseq, .id = k->id, .reply_n = (uint32_t)reply.n
-	};
+	*a = (struct ack_answer) { .req = { .done = answer },
+		.all = k->all,
+		.lead = k->all->lead,
+		.sseq = sseq,
+		.id = k->id,
+		.reply_n = (uint32_t)reply.n };
 	memcpy(a->reply, reply.p, reply.n);
 	if (diag_fault(k->all->diag, FAULT_bug_double_ack_early)) {
 		a->sseq = 0;

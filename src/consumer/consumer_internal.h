@@ -131,6 +131,7 @@ struct consumer {
 struct ack_answer { /* a double ack, or whoever waits for a record */
 	struct stream_req req;
 	struct consumers *all;
+	uint64_t lead; /* as it was */
 	uint64_t sseq; /* what was acknowledged */
 	uint32_t id;   /* the consumer's */
 	uint32_t reply_n;
@@ -151,6 +152,7 @@ struct consumers {
 	struct list dirty;
 	struct list creates; /* of struct consumer_req in progress */
 	uint32_t id_next;
+	uint64_t lead;              /* how often leadership began or ended */
 	struct consumer_gone *gone; /* owned */
 	size_t gone_count, gone_cap, gone_captured;
 	struct io_timer retry_timer; /* records that were refused are proposed again */

@@ -547,6 +547,7 @@ static void on_lead(void *arg, bool leading)
 {
 	struct consumers *c = arg;
 	c->leading = leading && !c->stopped;
+	c->lead++;
 	LIST_EACH (node, &c->by_id) consumer_lead(CONTAINER_OF(node, struct consumer, link_by_id), c->leading);
 }
 

@@ -176,18 +176,19 @@ static struct sweep *sweep_make(
 }
 
 /* Answers from a deferred read of nothing, so that `done` never comes from inside the call. */
-static void answer_later(struct stream *s, struct stream_req *req)
+static void answer_later(struct stream *s, struct stream_req *req, enum err result)
 {
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, 1, 1);
+	w->result = result;
 	w->read = (struct stream_read) { .done = read_done, .from = s->machine.seqs.last_seq + 1, .max_msgs = 1 };
 	read_start(w);
 }
 
-/* Everything that is in flight is applied when it is done. */
+/* Everything that is in flight is applied when it is done. Who leads no more can not know that. */
 static void sync_flight(struct stream *s, struct stream_req *req)
 {
 	if ((s->open || !list_is_empty(&s->flight)) && stream_propose_consumer(s, SLICE_NULL, req) == OK) return;
-	answer_later(s, req);
+	answer_later(s, req, s->leading ? OK : ERR_NOT_LEADER);
 }
 
 static bool limits_hold(const struct stream *s) { return !s->leading || (!retain_is_trimming(s) && tidy_is_done(s)); }
@@ -281,7 +282,7 @@ static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req
 {
 	const struct seq_index *ix = &s->machine.seqs;
 	if (ix->live == 0 || bound <= ix->first_seq) {
-		answer_later(s, req);
+		answer_later(s, req, OK);
 		return;
 	}
 	if (bound > ix->last_seq && list_is_empty(&s->flight) && !s->open) {

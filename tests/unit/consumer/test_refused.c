@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of a consumer whose records are refused, are too many for one, or whose leadership ends: the doors of the stream and the
+ * router are wrapped, so that the test says what they answer. */
+#include "check.h"
+
+#include "consumer_internal.h"
+#include "sim/sim.h"
+
+enum { BODIES_MAX = 64 };
+
+struct bed {
+	struct sim *s;
+	struct diag diag;
+	struct account account;
+	struct stream_config config;
+	struct consumers all, other; /* other: a replica that applies what was proposed */
+	struct stream_req *proposed, *synced;
+	struct buf bodies[BODIES_MAX];
+	unsigned body_count, published, woken;
+};
+
+static struct bed *bed_of(const void *stream) { return (struct bed *)(uintptr_t)stream; } /* opaque to the room */
+
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker names them */
+enum err __wrap_stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *r);
+void __wrap_stream_sync(struct stream *s, struct stream_req *r);
+bool __wrap_stream_is_live(const struct stream *s, uint64_t seq);
+const struct stream_config *__wrap_stream_config(const struct stream *s);
+size_t __wrap_router_publish(struct router *r, const struct msg *m);
+/* NOLINTEND(bugprone-reserved-identifier) */
+
+enum err __wrap_stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *r)
+{
+	struct bed *b = bed_of(s);
+	assert_true(b->body_count < BODIES_MAX);
+	b->proposed = r;
+	buf_append_slice(&b->bodies[b->body_count++], body);
+	return OK;
+}
+
+void __wrap_stream_sync(struct stream *s, struct stream_req *r) { bed_of(s)->synced = r; }
+
+bool __wrap_stream_is_live(const struct stream *s, uint64_t seq)
+{
+	(void)s;
+	return seq != 0;
+}
+
+const struct stream_config *__wrap_stream_config(const struct stream *s) { return &bed_of(s)->config; }
+
+size_t __wrap_router_publish(struct router *r, const struct msg *m)
+{
+	(void)m;
+	CONTAINER_OF(r, struct bed, account.router)->published++;
+	return 1;
+}
+
+static struct slice name_of(const void *item) { return ((const struct consumer *)item)->name; }
+static void wake(void *arg) { ((struct bed *)arg)->woken++; }
+
+static struct consumer *consumers_begin(struct bed *b, struct consumers *c, struct io *io)
+{
+	struct consumer_config config;
+	*c = (struct consumers) { .io = io,
+		.diag = &b->diag,
+		.stream = (struct stream *)(void *)b,
+		.account = &b->account,
+		.wake = wake,
+		.wake_arg = b,
+		.id_next = 1 };
+	map_init(&c->by_name, 1, name_of);
+	list_init(&c->by_id);
+	list_init(&c->dirty);
+	list_init(&c->creates);
+	assert_true(consumer_config_parse_stored(&config, SLICE("{\"name\":\"C\",\"ack_policy\":\"explicit\"}")));
+	struct consumer *k = consumer_make(c, 1);
+	consumer_set_config(k, &config);
+	return k;
+}
+
+static void consumers_end(struct consumers *c)
+{
+	consumer_stream_ops.lead(c, false);
+	io_timer_stop(c->io, &c->retry_timer);
+	while (!list_is_empty(&c->by_id)) consumer_free(CONTAINER_OF(c->by_id.next, struct consumer, link_by_id));
+	map_deinit(&c->by_name);
+}
+
+static struct consumer *bed_begin(struct bed *b)
+{
+	*b = (struct bed) { .s = sim_new(1) };
+	struct sim_node *n = sim_node_new(b->s);
+	sim_node_boot(n, NULL, NULL);
+	diag_init(&b->diag, DIAG_ERROR, NULL, NULL);
+	(void)consumers_begin(b, &b->other, sim_node_io(n));
+	struct consumer *k = consumers_begin(b, &b->all, sim_node_io(n));
+	consumer_stream_ops.lead(&b->all, true);
+	return k;
+}
+
+static void bed_end(struct bed *b)
+{
+	consumers_end(&b->all);
+	consumers_end(&b->other);
+	for (unsigned i = 0; i < b->body_count; i++) buf_deinit(&b->bodies[i]);
+	diag_deinit(&b->diag);
+	sim_free(b->s);
+}
+
+/* As if it had been delivered just now. */
+static void deliver(struct consumer *k, uint64_t seq)
+{
+	struct pending *p = pending_add(k, seq, seq, 1, 0);
+	k->live_sseq = k->live_cseq = seq;
+	list_push_back(&k->to_log, &p->link_by_log);
+}
+
+static void told(struct stream_req *r, enum err result)
+{
+	r->result = result;
+	r->done(r);
+}
+
+static void deleted(struct consumer_req *r) { assert_int_equal(r->result, ERR_FULL); }
+
+static void a_refused_delete_leaves_a_consumer_that_works(void **state)
+{
+	struct bed b;
+	struct consumer_req r = { .done = deleted };
+	(void)state;
+	struct consumer *k = bed_begin(&b);
+	consumers_delete(&b.all, SLICE("C"), &r);
+	assert_true(k->deleting);
+	b.woken = 0;
+	told(b.proposed, ERR_FULL);
+	assert_false(k->deleting);
+	assert_true(list_is_linked(&k->link_by_dirty));
+	assert_int_equal(b.woken, 1);
+	list_remove(&k->link_by_dirty);
+	bed_end(&b);
+}
+
+static void double_ack(struct bed *b, struct consumer *k)
+{
+	deliver(k, 1);
+	assert_true(consumers_ack(&b->all, SLICE("C"), SLICE("1.1.1.1.0"), SLICE("+ACK"), SLICE("reply")));
+	assert_non_null(b->synced);
+	assert_int_equal(b->published, 0);
+}
+
+static void a_double_ack_is_confirmed_when_it_is_logged(void **state)
+{
+	struct bed b;
+	(void)state;
+	double_ack(&b, bed_begin(&b));
+	told(b.proposed, OK);
+	consumer_stream_ops.apply(&b.all, 1, 1, buf_slice(&b.bodies[0]));
+	told(b.synced, OK);
+	assert_int_equal(b.published, 1);
+	bed_end(&b);
+}
+
+static void a_double_ack_that_was_forgotten_is_not_confirmed(void **state)
+{
+	struct bed b;
+	(void)state;
+	for (unsigned leads_again = 0; leads_again < 2; leads_again++) {
+		double_ack(&b, bed_begin(&b));
+		consumer_stream_ops.lead(&b.all, false);
+		told(b.proposed, ERR_NOT_LEADER);
+		if (leads_again) consumer_stream_ops.lead(&b.all, true);
+		told(b.synced, OK);
+		assert_int_equal(b.published, 0);
+		bed_end(&b);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_refused_delete_leaves_a_consumer_that_works),
+		cmocka_unit_test(a_double_ack_is_confirmed_when_it_is_logged),
+		cmocka_unit_test(a_double_ack_that_was_forgotten_is_not_confirmed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -2,6 +2,7 @@
 /* Messages in and out: produce and consume on stations, pub, sub and request on subjects. */
 #include "cli_inside.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -164,14 +165,24 @@ static bool make_group(struct link *l, const struct options *o, const char *stre
 	return answer != NULL;
 }
 
-static void show(const struct options *o, const struct wire_op *op)
+/* False: standard output does not take it (a pipe whose reader has gone, a full disk). */
+static bool show(const struct options *o, const struct wire_op *op)
 {
 	if (o->json) {
 		print_json(op, op->subject);
 	} else {
 		print_text(op->payload);
 	}
-	(void)fflush(stdout);
+	if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+	return cli_fail("can not write to standard output (%s)", strerror(errno)) == 0;
+}
+
+/* Gives back a message that was not shown, so that the next who asks gets it without waiting for ack_wait. */
+static void give_back(struct link *l, const struct options *o, struct slice ack)
+{
+	if (o->no_ack || ack.n == 0) return;
+	link_publish(l, ack, SLICE_NULL, SLICE_NULL, SLICE("-NAK"));
+	(void)link_flush(l); /* if that fails too, it comes again after ack_wait */
 }
 
 static bool acknowledge(struct link *l, const struct options *o, struct slice ack)
@@ -210,7 +221,10 @@ static bool pull(struct link *l, const struct options *o, const char *stream, co
 		unsigned status = op.header.n ? header_status(op.header, NULL) : 0;
 		if (status == 100) continue;
 		if (status) return true; /* 404 or 408: nothing more now */
-		show(o, &op);
+		if (!show(o, &op)) {
+			give_back(l, o, op.reply);
+			return false;
+		}
 		got++;
 		++*taken;
 		if (!o->no_ack && !acknowledge(l, o, op.reply)) return false;
@@ -295,7 +309,7 @@ int cli_sub(struct link *l, const struct options *o)
 			(void)printf("[%.*s] ", SLICE_FMT(op.subject));
 			print_text(op.payload);
 		}
-		(void)fflush(stdout);
+		if (fflush(stdout) != 0) return cli_fail("can not write to standard output (%s)", strerror(errno));
 	}
 	return 0;
 }
@@ -310,7 +324,5 @@ int cli_request(struct link *l, const struct options *o)
 			    slice_of_str(o->arg_count > 1 ? o->args[1] : ""), o->timeout_ns, &op) != LINK_MSG)
 		good = cli_fail_link(l) == 0;
 	buf_deinit(&header);
-	if (!good) return 1;
-	show(o, &op);
-	return 0;
+	return good && show(o, &op) ? 0 : 1;
 }

@@ -23,7 +23,7 @@ def run(server):
         assert "AddressSanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
         return done.returncode, done.stdout, done.stderr
 
-    call.spawn = lambda *words: subprocess.Popen([str(binary_under_test()), *words, "--server", server.url()], stdout=subprocess.PIPE, text=True)
+    call.spawn = lambda *words, **how: subprocess.Popen([str(binary_under_test()), *words, "--server", server.url()], **{"stdout": subprocess.PIPE, "text": True, **how})
     return call
 
 
@@ -160,3 +160,27 @@ async def test_follow_sub_and_request(run, connect, server):
     await nc.flush()
     out = await asyncio.to_thread(run, "request", "ask", "me", "-H", "A: b")
     assert good(out) == "answer to me\n"
+
+
+def test_what_was_not_shown_comes_again(run):
+    """`thebes consume pipe | head -3`: what comes after the reader has gone is there for the next."""
+    good(run("station", "add", "pipe"))
+    good(run("produce", "pipe", input="0\n1\n2\n"))
+    consumer = run.spawn("consume", "pipe", "--follow", stderr=subprocess.PIPE)
+    assert [consumer.stdout.readline() for _ in range(3)] == ["0\n", "1\n", "2\n"]
+    consumer.stdout.close()
+    good(run("produce", "pipe", input="3\n4\n"))
+    with consumer.stderr as stderr:
+        assert "standard output" in stderr.read()
+    assert consumer.wait(60) == 1
+    assert good(run("consume", "pipe")) == "3\n4\n"
+
+
+def test_a_full_output_acknowledges_nothing(run):
+    good(run("station", "add", "full"))
+    good(run("produce", "full", input="a\nb\n"))
+    with open("/dev/full", "w") as full:
+        consumer = run.spawn("consume", "full", stdout=full, stderr=subprocess.PIPE)
+        err = consumer.communicate(timeout=60)[1]
+    assert consumer.returncode == 1 and "standard output" in err and err.count("\n") == 1
+    assert good(run("consume", "full")) == "a\nb\n"

@@ -139,6 +139,10 @@ void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t 
 void stream_sweep_unwanted(struct stream *s);
 must_check enum err stream_propose_config(struct stream *s, const struct stream_config *c, struct stream_req *r);
 
+/* Before what admission decided is proposed: makes room in the open batch for the message, or for an empty consumer record (m NULL). False
+ * when that made the log refuse messages that admission counted on: admit again. */
+must_check bool stream_room_for_publish(struct stream *s, const struct stream_publish *m);
+
 /* State including what is proposed and not applied yet: for admission (design §3). Dropped when leadership is lost. */
 uint64_t stream_ahead_last_seq(const struct stream *s);
 uint64_t stream_ahead_msgs(const struct stream *s);

@@ -64,12 +64,23 @@ static void publish_free(struct stations *t, struct publish *p)
 	pool_put(&t->publishes, p);
 }
 
+/* The last guard before "duplicate" is said. Not by its id, which may have left the window since. */
+static bool is_stored(const struct station *s, uint64_t seq)
+{
+	struct stream_state st;
+	stream_state(s->stream, &st);
+	return seq <= st.last_seq;
+}
+
 static void publish_done(struct stream_req *r)
 {
 	struct publish *p = CONTAINER_OF(r, struct publish, req);
 	struct station *s = p->station;
 	struct js_error e;
-	if (r->result == OK) {
+	if (r->result == OK && p->duplicate && !is_stored(s, p->duplicate_of)) {
+		(void)js_error_set(&e, JS_UNAVAILABLE, NULL);
+		send_error(s, reply_of(p), &e);
+	} else if (r->result == OK) {
 		send_ack(s, reply_of(p), p->duplicate ? p->duplicate_of : r->seq, p->duplicate);
 	} else if (refusal(r->result) != JS_OK && !s->gone) {
 		(void)js_error_set(&e, refusal(r->result), NULL);
@@ -115,6 +126,17 @@ static enum err take(struct station *s, struct slice reply, const struct stream_
 	return e;
 }
 
+/* Admits; again, as long as making room for it takes back what it was admitted on. */
+static enum admit_verdict admit(
+	struct station *s, const struct msg *m, struct admission *a, uint64_t *duplicate_of, struct js_error *e)
+{
+	for (;;) {
+		enum admit_verdict v = station_admit(s, m, a, duplicate_of, e);
+		if (v == ADMIT_REJECT) return v;
+		if (stream_room_for_publish(s->stream, v == ADMIT_PASS ? &a->publish : NULL)) return v;
+	}
+}
+
 bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 {
 	struct station *s = CONTAINER_OF(k, struct station, sink);
@@ -131,7 +153,7 @@ bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 		stripped = mem_alloc(m->header.n);
 		clean.header = slice_of(stripped, header_strip(stripped, m->header, HEADER_EDGE_STORE));
 	}
-	enum admit_verdict v = station_admit(s, &clean, &a, &duplicate_of, &e);
+	enum admit_verdict v = admit(s, &clean, &a, &duplicate_of, &e);
 	enum err result = OK;
 	if (v == ADMIT_PASS) {
 		result = take(s, reply, &a.publish);

@@ -271,6 +271,18 @@ bool stream_room_for_drop(struct stream *s, size_t bytes)
 	return s->refusals == refusals;
 }
 
+bool stream_room_for_publish(struct stream *s, const struct stream_publish *m)
+{
+	uint64_t refusals = s->refusals;
+	struct record r = { .kind = RECORD_CONSUMER };
+	if (m)
+		r = (struct record) {
+			.kind = RECORD_MSG, .subject = m->subject, .headers = m->header, .payload = m->payload
+		};
+	make_room_for(s, &r, m != NULL);
+	return s->refusals == refusals;
+}
+
 enum err stream_add_record(struct stream *s, struct record *r, struct stream_req *req, bool grows)
 {
 	if (!s->leading) return ERR_NOT_LEADER;

@@ -38,6 +38,7 @@ struct bed {
 	char answers[20][400];
 	unsigned answer_count;
 	bool closed;
+	bool heals; /* there is room again as soon as somebody heard that there is none */
 };
 
 static void on_line(void *arg, enum diag_level level, const char *line, size_t n)
@@ -50,6 +51,7 @@ static bool on_answer(struct sink *k, struct sub *sub, const struct msg *m)
 	struct bed *b = CONTAINER_OF(k, struct bed, sink);
 	(void)sub;
 	assert_true(b->answer_count < COUNT_OF(b->answers));
+	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
 	(void)snprintf(b->answers[b->answer_count++], sizeof b->answers[0], "%.*s", SLICE_FMT(m->payload));
 	return true;
 }
@@ -127,14 +129,20 @@ static void close_bed(struct bed *b)
 	mem_disk_free(b->disk);
 }
 
-static void publish_with(struct bed *b, const char *subject, const char *header, const char *payload)
+/* The turn goes on: what comes next is in it too. */
+static void hand_in(struct bed *b, const char *subject, const char *reply, const char *header, struct slice payload)
 {
 	struct msg m = { .subject = slice_of_str(subject),
-		.reply = SLICE("answer"),
+		.reply = slice_of_str(reply),
 		.header = header ? slice_of_str(header) : SLICE_NULL,
-		.payload = slice_of_str(payload),
+		.payload = payload,
 		.account = b->account };
 	assert_int_equal(router_publish(&b->account->router, &m), 1);
+}
+
+static void publish_with(struct bed *b, const char *subject, const char *header, const char *payload)
+{
+	hand_in(b, subject, "answer", header, slice_of_str(payload));
 	turn_end(&b->hook);
 }
 
@@ -228,6 +236,53 @@ static void full_is_said(void **state)
 	close_bed(&b);
 }
 
+/* In one turn, while the log takes nothing that grows: neither of two with one id is stored, so neither may hear that it is. */
+static void duplicate_of_a_refused_one(void **state)
+{
+	static const char id[] = "NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n";
+	struct bed b;
+	struct stream_state st;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	assert_non_null(strstr(answer_to(&b, "s.1", NULL), "\"err_code\":10047"));
+	b.answer_count = 0;
+	hand_in(&b, "s.1", "answer", id, SLICE("x"));
+	hand_in(&b, "s.1", "answer", id, SLICE("x"));
+	turn_end(&b.hook);
+	sim_run_for(b.sim, SECONDS(1));
+	assert_int_equal(b.answer_count, 2);
+	for (unsigned i = 0; i < 2; i++) assert_non_null(strstr(b.answers[i], "\"err_code\":10047"));
+	stream_state(station_stream(station(&b)), &st);
+	assert_int_equal(st.last_seq, 0);
+	mem_disk_admits(b.disk, OK, OK, OK);
+	assert_string_equal(answer_to(&b, "s.1", id), "{\"stream\":\"S\", \"seq\":1}");
+	assert_string_equal(answer_to(&b, "s.1", id), "{\"stream\":\"S\", \"seq\":1,\"duplicate\": true}");
+	close_bed(&b);
+}
+
+/* The second makes the batch of the first go, which is refused: what the second expects is not there any more. */
+static void expected_of_a_refused_one(void **state)
+{
+	static uint8_t large[40 * 1024];
+	struct bed b;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	b.heals = true;
+	hand_in(&b, "s.1", "answer", NULL, slice_of(large, sizeof large));
+	hand_in(&b, "s.1", "answer", "NATS/1.0\r\nNats-Expected-Last-Sequence: 1\r\n\r\n",
+		slice_of(large, sizeof large));
+	turn_end(&b.hook);
+	sim_run_for(b.sim, SECONDS(1));
+	assert_int_equal(b.answer_count, 2);
+	assert_non_null(strstr(b.answers[0], "\"err_code\":10047"));
+	assert_non_null(strstr(b.answers[1], "wrong last sequence: 0"));
+	b.heals = false;
+	assert_string_equal(answer_to(&b, "s.1", NULL), "{\"stream\":\"S\", \"seq\":1}");
+	close_bed(&b);
+}
+
 static void order_of_admission(void **state)
 {
 #define H(lines) "NATS/1.0\r\n" lines "\r\n"
@@ -278,6 +333,8 @@ int main(void)
 		cmocka_unit_test(the_short_cut_would_be_seen),
 		cmocka_unit_test(unknown_outcome_is_not_answered),
 		cmocka_unit_test(full_is_said),
+		cmocka_unit_test(duplicate_of_a_refused_one),
+		cmocka_unit_test(expected_of_a_refused_one),
 		cmocka_unit_test(order_of_admission),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -505,8 +505,7 @@ static bool act_gone(struct owner *o)
 	m->gone_op = w->op_id;
 	if (o->refill) refill_wake(o);
 	struct log_group *g = o->g;
-	o->g = NULL;
-	w->is_doubted[o->at] = false;
+	o->g = NULL; /* a doubt stays noted: without its GONE the group comes back as it was */
 	log_group_gone(g, actor_req(o->actor));
 	world_count(w, "log gone");
 	return true;
@@ -523,7 +522,9 @@ static bool heal(struct owner *o)
 	if (!o->g || o->is_frozen) return false;
 	if (m->gone_op) return act_gone(o);
 	log_group_info(o->g, &i);
-	if (o->is_lost || (i.damaged_from && world_chance(w, 75))) {
+	/* What the machine still needs comes with an install only: as raft does it (refill_needed), the doubt waits for that. */
+	bool is_needed = i.damaged_from && i.damaged_to > o->machine.index;
+	if (o->is_lost || is_needed || (i.damaged_from && world_chance(w, 75))) {
 		bool has_begun = refill_start(o);
 		if (!has_begun) note(w, "heal group %u: no install can begin", o->at);
 		return has_begun;

@@ -345,8 +345,11 @@ static bool hurt_identity(struct world *w)
 static bool is_single_fault(const struct world *w)
 {
 	if (w->damage.is_latent || w->is_low) return false;
-	for (unsigned i = 0; i < w->groups_count; i++)
-		if (w->is_doubted[i] || model_ends_doubt(&w->groups[i], w->acked_op)) return false;
+	for (unsigned i = 0; i < w->groups_count; i++) {
+		const struct model_group *m = &w->groups[i];
+		if (model_is_gone(m, w->acked_op)) continue;
+		if (w->is_doubted[i] || model_ends_doubt(m, w->acked_op)) return false;
+	}
 	return true;
 }
 

@@ -323,6 +323,13 @@ bool model_ends_doubt(const struct model_group *g, uint64_t after)
 	return false;
 }
 
+bool model_is_gone(const struct model_group *g, uint64_t acked)
+{
+	for (uint32_t i = 0; i < g->ops_count; i++)
+		if (g->ops[i].kind == OP_GONE && g->ops[i].id <= acked) return true;
+	return false;
+}
+
 void model_op_apply(struct model_view *v, const struct model_group *g, const struct model_op *op)
 {
 	switch (op->kind) {

@@ -140,6 +140,8 @@ void model_commit(struct model_group *g, uint64_t index);
 struct model_op *model_op_add(struct model_group *g, struct model_op op);
 /* Is there an end of a doubt behind that op? */
 bool model_ends_doubt(const struct model_group *g, uint64_t after);
+/* Did an op up to that one take the group away? */
+bool model_is_gone(const struct model_group *g, uint64_t acked);
 /* The effect of one op on a view. */
 void model_op_apply(struct model_view *v, const struct model_group *g, const struct model_op *op);
 

@@ -522,6 +522,7 @@ static void seen_adopt(struct actor *a, struct seen *all)
 			/* Its MAKE was lost with the crash, or its GONE was not: it never comes back. */
 			m->gone_op = m->gone_op ? m->gone_op : w->op_id;
 			m->base.log.last = m->now.log.last = 0;
+			w->is_doubted[i] = w->doubt_is_durable[i] = false;
 			continue;
 		}
 		if (!w->is_doubted[i]) m->gone_op = 0;

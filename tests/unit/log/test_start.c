@@ -374,6 +374,36 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	fixture_deinit(&f);
 }
 
+/* S7, S18: a GONE that is not durable ends nothing; the group is back with its doubt. */
+static void a_doubt_outlives_a_gone_that_was_lost(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w;
+	long at[32];
+	two_groups(&f, true);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	log_group_gone(log_group_find(f.log, 1), NULL);
+	assert_null(log_group_find(f.log, 1));
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_non_null(log_group_find(f.log, 1));
+	assert_true(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 1);
+	assert_false(in_doubt(&f, 2));
+	log_group_gone(log_group_find(f.log, 1), wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_null(log_group_find(f.log, 1));
+	assert_false(in_doubt(&f, 2));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 /* A file system that keeps zeroes as holes: what it calls the end of the data lies before the end of the last block. */
 static enum err data_end_is_early(struct io_file *f, uint64_t *bytes)
 {
@@ -562,6 +592,7 @@ int main(void)
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
+		cmocka_unit_test(a_doubt_outlives_a_gone_that_was_lost),
 		cmocka_unit_test(a_block_may_end_in_a_hole),
 		cmocka_unit_test(a_slot_that_vanished_doubts_all),
 		cmocka_unit_test(a_group_that_vanished_is_made_in_doubt),

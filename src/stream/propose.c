@@ -164,7 +164,8 @@ static bool hold(struct stream *s, struct stream_batch *b)
 	return true;
 }
 
-static void refuse(struct stream *s, struct stream_batch *b, enum err e);
+static void take_back(struct stream *s, struct stream_batch *b, struct list *refused);
+static void refuse(struct stream *s, struct list *refused, enum err e);
 
 void stream_held_run(struct stream *s)
 {
@@ -182,8 +183,9 @@ void stream_held_run(struct stream *s)
 		list_remove(&b->link_by_held);
 		if (e == OK) continue;
 		/* what waits behind it has sequences that follow on from it */
-		struct list behind;
+		struct list behind, refused;
 		list_init(&behind);
+		list_init(&refused);
 		list_splice_back(&behind, &s->held);
 		s->held_bytes = 0;
 		if (s->open) {
@@ -196,9 +198,10 @@ void stream_held_run(struct stream *s)
 		while (!list_is_empty(&behind)) { /* the newest first */
 			struct stream_batch *last = CONTAINER_OF(behind.prev, struct stream_batch, link_by_held);
 			list_remove(&last->link_by_held);
-			refuse(s, last, e);
+			take_back(s, last, &refused);
 		}
-		refuse(s, b, e);
+		take_back(s, b, &refused);
+		refuse(s, &refused, e);
 		return;
 	}
 }
@@ -217,29 +220,42 @@ void stream_flush(struct stream *s)
 		if (b->grows) s->is_short = false;
 		return;
 	}
-	refuse(s, b, e);
+	struct list refused;
+	list_init(&refused);
+	take_back(s, b, &refused);
+	refuse(s, &refused, e);
 }
 
-static void refuse(struct stream *s, struct stream_batch *b, enum err e)
+/* Nothing of it was stored: it is not in flight any more. Newer batches first. */
+static void take_back(struct stream *s, struct stream_batch *b, struct list *refused)
 {
-	if (e == ERR_NO_SPACE) s->is_short = true;
-	s->refusals++;
-	/* Nothing was stored. Sequences were given out for it, so what follows in this turn must not be proposed either: everything that
-	 * admission assumed starts again from what is applied and what is still in flight. */
 	list_remove(&b->link_by_flight);
 	s->flight_msgs -= b->msgs;
 	s->flight_bytes -= b->msg_bytes;
 	s->dropping_msgs -= b->drops;
 	s->dropping_bytes -= b->drop_bytes;
+	forget_subjects_of(s, b);
+	list_push_front(refused, &b->link_by_held);
+}
+
+/* Sequences were given out for what was taken back, so what follows in this turn must not be proposed either: everything that admission
+ * assumed starts again from what is applied and what is still in flight. Only then is anybody answered: an answer may be a message to
+ * this stream. */
+static void refuse(struct stream *s, struct list *refused, enum err e)
+{
+	if (e == ERR_NO_SPACE) s->is_short = true;
+	s->refusals++;
 	s->ahead_last_seq = s->machine.seqs.last_seq;
 	LIST_EACH (node, &s->flight) {
 		uint64_t seq = CONTAINER_OF(node, struct stream_batch, link_by_flight)->seq_last;
 		if (seq > s->ahead_last_seq) s->ahead_last_seq = seq;
 	}
 	retain_reset(s);
-	forget_subjects_of(s, b);
-	answer(b, e);
-	batch_free(b);
+	for (struct list *node; (node = list_pop_front(refused)) != NULL;) {
+		struct stream_batch *b = CONTAINER_OF(node, struct stream_batch, link_by_held);
+		answer(b, e);
+		batch_free(b);
+	}
 }
 
 int64_t stream_next_time(struct stream *s)

@@ -52,6 +52,7 @@ static bool on_answer(struct sink *k, struct sub *sub, const struct msg *m)
 	(void)sub;
 	assert_true(b->answer_count < COUNT_OF(b->answers));
 	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
+	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
 	(void)snprintf(b->answers[b->answer_count++], sizeof b->answers[0], "%.*s", SLICE_FMT(m->payload));
 	return true;
 }
@@ -283,6 +284,37 @@ static void expected_of_a_refused_one(void **state)
 	close_bed(&b);
 }
 
+/* Three batches wait for room and are refused, and what their publishers hear goes into this very stream: it is stored behind what is
+ * there, not behind what was refused with it. */
+static void refusals_into_the_stream_itself(void **state)
+{
+	struct bed b;
+	struct stream_state st;
+	struct sub own = { 0 };
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	own.sink = &b.sink;
+	assert_int_equal(router_subscribe(&b.account->router, &own, SLICE("s.refused"), SLICE_NULL), OK);
+	assert_string_equal(answer_to(&b, "s.1", NULL), "{\"stream\":\"S\", \"seq\":1}");
+	b.answer_count = 0;
+	mem_disk_admits(b.disk, ERR_FULL, OK, OK);
+	for (unsigned i = 0; i < 3; i++) {
+		hand_in(&b, "s.1", "s.refused", NULL, SLICE("x"));
+		turn_end(&b.hook);
+	}
+	b.heals = true;
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	sim_run_for(b.sim, SECONDS(1));
+	assert_int_equal(b.answer_count, 3);
+	for (unsigned i = 0; i < 3; i++) assert_non_null(strstr(b.answers[i], "\"err_code\":10047"));
+	stream_state(station_stream(station(&b)), &st);
+	assert_int_equal(st.last_seq, 4);
+	assert_int_equal(st.msgs, 4);
+	assert_string_equal(answer_to(&b, "s.1", NULL), "{\"stream\":\"S\", \"seq\":5}");
+	router_unsubscribe(&own);
+	close_bed(&b);
+}
+
 static void order_of_admission(void **state)
 {
 #define H(lines) "NATS/1.0\r\n" lines "\r\n"
@@ -335,6 +367,7 @@ int main(void)
 		cmocka_unit_test(full_is_said),
 		cmocka_unit_test(duplicate_of_a_refused_one),
 		cmocka_unit_test(expected_of_a_refused_one),
+		cmocka_unit_test(refusals_into_the_stream_itself),
 		cmocka_unit_test(order_of_admission),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -319,23 +319,30 @@ static int show_removed(const struct options *o, json_t *answer)
 	return 0;
 }
 
-static bool is_sure(const struct options *o, const char *what)
+/* 0: go on; else the exit code. Who is no terminal can not be asked. */
+static int ask(const struct options *o, const char *what)
 {
 	char line[16] = "";
-	if (o->yes || !isatty(STDIN_FILENO)) return true;
+	if (o->yes) return 0;
+	if (!isatty(STDIN_FILENO)) {
+		(void)cli_fail("to %s %s for good, give -y: standard input is no terminal to ask on", what, o->args[0]);
+		return 2;
+	}
 	(void)printf("%s %s for good? [y/N] ", what, o->args[0]);
 	(void)fflush(stdout);
-	return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
+	return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y') ? 0 : 1;
 }
 
 int cli_station_info(struct link *l, const struct options *o) { return each_stream(l, o, "STREAM.INFO", show_info); }
 
 int cli_station_purge(struct link *l, const struct options *o)
 {
-	return is_sure(o, "empty") ? each_stream(l, o, "STREAM.PURGE", show_purged) : 1;
+	int code = ask(o, "empty");
+	return code == 0 ? each_stream(l, o, "STREAM.PURGE", show_purged) : code;
 }
 
 int cli_station_rm(struct link *l, const struct options *o)
 {
-	return is_sure(o, "remove") ? each_stream(l, o, "STREAM.DELETE", show_removed) : 1;
+	int code = ask(o, "remove");
+	return code == 0 ? each_stream(l, o, "STREAM.DELETE", show_removed) : code;
 }

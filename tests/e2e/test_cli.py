@@ -71,8 +71,8 @@ def test_json_everywhere(run):
     assert [(i["station"], i["config"]["name"]) for i in info] == [("j.s", "j#s$1"), ("j.s", "j#s$2")]
     got = lines(run("consume", "j.s", "--json"))
     assert sorted(m["data"] for m in got) == ["1", "2", "3"] and {m["subject"] for m in got} == {"j#s$1.final", "j#s$2.final"}
-    assert sum(a["purged"] for a in lines(run("station", "purge", "j.s", "--json"))) == 3
-    assert all(a["success"] for a in lines(run("station", "rm", "j.s", "--json")))
+    assert sum(a["purged"] for a in lines(run("station", "purge", "j.s", "--json", "-y"))) == 3
+    assert all(a["success"] for a in lines(run("station", "rm", "j.s", "--json", "-y")))
     assert lines(run("station", "ls", "--json")) == []
     assert lines(run("pub", "a.b", "x", "--json", "-n", "3")) == [{"published": 3}]
     for bench in ("core", "station"):
@@ -89,7 +89,7 @@ def test_sentences_that_say_what_to_do(run):
     bad(run("station", "add", "r", "--retention", "x"), 2, "age, messages, bytes or ack")
     bad(run("station", "add", "r", "--retention", "messages"), 2, "--max-msgs")
     bad(run("station", "add", "r", "--storage", "tape"), 1, "file or memory")
-    for words in (("station", "info", "none"), ("station", "rm", "none"), ("produce", "none", "x"), ("consume", "none")):
+    for words in (("station", "info", "none"), ("station", "rm", "none", "-y"), ("produce", "none", "x"), ("consume", "none")):
         bad(run(*words), 1, "no station none", "thebes station add none")
     bad(run("consume", "there", "--group", "b c"), 1, "--group", "Only alphanumeric")
     bad(run("station"), 2, "add, ls, info, purge, rm")
@@ -184,3 +184,14 @@ def test_a_full_output_acknowledges_nothing(run):
         err = consumer.communicate(timeout=60)[1]
     assert consumer.returncode == 1 and "standard output" in err and err.count("\n") == 1
     assert good(run("consume", "full")) == "a\nb\n"
+
+
+def test_nothing_is_removed_unasked(run):
+    good(run("station", "add", "kept"))
+    good(run("produce", "kept", "x"))
+    for word in ("purge", "rm"):
+        bad(run("station", word, "kept"), 2, "-y", "kept")
+        bad(run("station", word, "kept", input="y\n"), 2, "-y")
+    assert "1, sequences 1 to 1" in good(run("station", "info", "kept"))
+    assert "1 messages removed" in good(run("station", "purge", "kept", "-y"))
+    assert "removed" in good(run("station", "rm", "kept", "-y"))

@@ -134,6 +134,16 @@ static void forget_subjects_of(struct stream *s, struct stream_batch *b)
 	ASSERT(e == ERR_EOF);
 }
 
+/* The newest id of those still in flight; none: the one that is applied counts. */
+static void ahead_last_id_find(struct stream *s)
+{
+	const struct ahead_id *a, *last = NULL;
+	for (size_t i = 0; (a = map_next(&s->ahead_ids, &i)) != NULL;)
+		if (!last || a->seq > last->seq) last = a;
+	buf_clear(&s->ahead_last_id);
+	if (last) buf_append(&s->ahead_last_id, last->id, last->n);
+}
+
 static enum err batch_propose(struct stream *s, struct stream_batch *b)
 {
 	b->proposal = (struct proposal) { .done = proposal_done };
@@ -250,6 +260,7 @@ static void refuse(struct stream *s, struct list *refused, enum err e)
 		uint64_t seq = CONTAINER_OF(node, struct stream_batch, link_by_flight)->seq_last;
 		if (seq > s->ahead_last_seq) s->ahead_last_seq = seq;
 	}
+	ahead_last_id_find(s);
 	retain_reset(s);
 	for (struct list *node; (node = list_pop_front(refused)) != NULL;) {
 		struct stream_batch *b = CONTAINER_OF(node, struct stream_batch, link_by_held);

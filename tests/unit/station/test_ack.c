@@ -53,6 +53,7 @@ static bool on_answer(struct sink *k, struct sub *sub, const struct msg *m)
 	assert_true(b->answer_count < COUNT_OF(b->answers));
 	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
 	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
+	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
 	(void)snprintf(b->answers[b->answer_count++], sizeof b->answers[0], "%.*s", SLICE_FMT(m->payload));
 	return true;
 }
@@ -315,6 +316,35 @@ static void refusals_into_the_stream_itself(void **state)
 	close_bed(&b);
 }
 
+/* The last id is that of the last message that is there or under way, never of one that was refused. */
+static void last_id_after_a_refusal(void **state)
+{
+#define ID(id) "NATS/1.0\r\nNats-Msg-Id: " id "\r\n\r\n"
+#define EXPECT(id) "NATS/1.0\r\nNats-Expected-Last-Msg-Id: " id "\r\n\r\n"
+	struct bed b;
+	(void)state;
+	open_bed(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}");
+	assert_string_equal(answer_to(&b, "s.1", ID("a")), "{\"stream\":\"S\", \"seq\":1}");
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	assert_non_null(strstr(answer_to(&b, "s.1", ID("b")), "\"err_code\":10047"));
+	mem_disk_admits(b.disk, OK, OK, OK);
+	assert_string_equal(answer_to(&b, "s.1", EXPECT("a")), "{\"stream\":\"S\", \"seq\":2}");
+	b.answer_count = 0;
+	mem_disk_hold(b.disk, true);
+	publish_with(&b, "s.1", ID("c"), "x");
+	publish_with(&b, "s.1", ID("d"), "x");
+	mem_disk_admits(b.disk, ERR_NO_SPACE, OK, OK);
+	assert_non_null(strstr(answer_to(&b, "s.1", ID("e")), "\"err_code\":10047"));
+	mem_disk_admits(b.disk, OK, OK, OK);
+	b.answer_count = 0;
+	publish_with(&b, "s.1", EXPECT("d"), "x");
+	mem_disk_hold(b.disk, false);
+	sim_run_for(b.sim, SECONDS(1));
+	assert_int_equal(b.answer_count, 3);
+	assert_string_equal(b.answers[2], "{\"stream\":\"S\", \"seq\":5}");
+	close_bed(&b);
+}
+
 static void order_of_admission(void **state)
 {
 #define H(lines) "NATS/1.0\r\n" lines "\r\n"
@@ -368,6 +398,7 @@ int main(void)
 		cmocka_unit_test(duplicate_of_a_refused_one),
 		cmocka_unit_test(expected_of_a_refused_one),
 		cmocka_unit_test(refusals_into_the_stream_itself),
+		cmocka_unit_test(last_id_after_a_refusal),
 		cmocka_unit_test(order_of_admission),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

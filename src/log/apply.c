@@ -369,6 +369,9 @@ static void apply_row_log(struct log_group *g, const struct table_row *row, bool
 	bool is_same =
 		row->last_index == g->last_index && (was_lost || g->last_term == row->last_term || !row->last_index);
 	if (is_same && row->last_index > g->settled_index) runs_insert(&g->runs, row->last_index, row->last_term);
+	/* Another entry stands in the place of the last one: it was replaced by what is lost, and must not pass for it. */
+	if (!is_same && row->last_index == g->last_index && row->last_index > g->settled_index)
+		refs_at(&g->refs, row->last_index)->use = 0;
 	if (row->last_index == g->last_index) {
 		g->last_term = row->last_term;
 		g->last_seq = row->seq_last;

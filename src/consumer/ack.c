@@ -47,10 +47,11 @@ static void retry_fire(struct io_timer *t)
 static void log_again(struct consumer *k)
 {
 	if (diag_fault(k->all->diag, FAULT_bug_refused_ack_lost)) return;
+	struct list *behind = k->to_log.next; /* before what was delivered since: new deliveries rise in it */
 	LIST_EACH (node, &k->pending_by_seq) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
 		if ((p->acking || !p->logged) && !list_is_linked(&p->link_by_log))
-			list_push_back(&k->to_log, &p->link_by_log);
+			list_insert_before(behind, &p->link_by_log);
 	}
 	k->all->retry_timer.fire = retry_fire;
 	io_timer_start(k->all->io, &k->all->retry_timer, MILLIS(RETRY_MS));
@@ -64,18 +65,25 @@ static void log_done(struct stream_req *r)
 	mem_free(q);
 }
 
-void consumer_log(struct consumer *k)
+/* True: there is more to say. */
+static bool log_part(struct consumer *k)
 {
-	if (!must_log(k) || k->deleting) return;
 	struct buf b = { 0 };
 	struct state_log *q = NEW(struct state_log);
 	*q = (struct state_log) { .req = { .done = log_done }, .all = k->all, .id = k->id };
 	record_state(&b, k);
-	if (stream_propose_consumer(k->all->stream, buf_slice(&b), &q->req) != OK) {
-		mem_free(q);
-		if (k->all->leading) log_again(k);
-	}
+	enum err e = stream_propose_consumer(k->all->stream, buf_slice(&b), &q->req);
 	buf_deinit(&b);
+	if (e == OK) return !list_is_empty(&k->to_log);
+	mem_free(q);
+	if (k->all->leading) log_again(k);
+	return false;
+}
+
+void consumer_log(struct consumer *k)
+{
+	if (!must_log(k) || k->deleting) return;
+	while (log_part(k)) continue;
 }
 
 /* ---- double acks ---- */

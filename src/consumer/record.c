@@ -13,6 +13,7 @@
 
 enum record_kind { CREATE = 1, UPDATE, DELETE, STATE };
 enum { HEAD = 8, PENDING_CHUNK = 512, PENDING_BYTES = 32, STATE_HEAD = 64, KEY_BYTES = 9 };
+enum { DELIVERY_BYTES = 24, ACK_BYTES = 16, STATE_BYTES_MAX = 48 * 1024 };
 
 static void head(struct buf *b, enum record_kind kind, uint32_t id)
 {
@@ -44,35 +45,60 @@ void record_update(struct buf *b, uint32_t id, const struct consumer_config *c)
 
 void record_delete(struct buf *b, uint32_t id) { head(b, DELETE, id); }
 
-/* Everything that the log does not know yet: new deliveries that are still open, and what was acknowledged. */
+static void append_delivery(struct buf *b, const struct pending *p)
+{
+	buf_append_le64(b, p->sseq);
+	buf_append_le64(b, p->cseq);
+	buf_append_le32(b, p->count);
+	buf_append_le32(b, 0);
+}
+
+static void append_ack(struct buf *b, const struct pending *p)
+{
+	buf_append_le64(b, p->sseq);
+	buf_append_le32(b, p->bytes);
+	uint8_t *at = buf_reserve(b, 4);
+	le16_put(at, p->subject_n);
+	at[2] = p->terminal_is_drop;
+	at[3] = 0;
+	b->n += 4;
+	if (p->subject_n) buf_append(b, p->subject, p->subject_n);
+}
+
+/* What the log does not know yet, as much of it as one record takes: new deliveries that are still open, and what was acknowledged. New
+ * deliveries rise in to_log, so a record that is not the last one says delivered as far as it goes and not further: who leads from
+ * there on delivers the rest. */
 void record_state(struct buf *b, struct consumer *k)
 {
+	struct list part;
 	uint32_t pendings = 0, acks = 0;
+	uint64_t cseq = 0, sseq = 0;
+	size_t bytes = 0;
+	list_init(&part);
+	while (bytes < STATE_BYTES_MAX && !list_is_empty(&k->to_log)) {
+		struct list *node = list_pop_front(&k->to_log);
+		const struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
+		bytes += p->acking ? ACK_BYTES + p->subject_n : DELIVERY_BYTES;
+		cseq = u64_max(cseq, p->cseq);
+		sseq = u64_max(sseq, p->sseq);
+		list_push_back(&part, node);
+	}
+	bool is_last = list_is_empty(&k->to_log);
 	head(b, STATE, k->id);
-	buf_append_le64(b, k->live_cseq);
-	buf_append_le64(b, k->live_sseq);
+	buf_append_le64(b, is_last ? k->live_cseq : cseq);
+	buf_append_le64(b, is_last ? k->live_sseq : sseq);
 	size_t counts = b->n;
 	buf_append_le64(b, 0);
-	LIST_EACH (node, &k->to_log) {
-		struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
+	LIST_EACH (node, &part) {
+		const struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
 		if (p->acking || diag_fault(k->all->diag, FAULT_bug_delivery_not_logged)) continue;
-		buf_append_le64(b, p->sseq);
-		buf_append_le64(b, p->cseq);
-		buf_append_le32(b, p->count);
-		buf_append_le32(b, 0);
+		append_delivery(b, p);
 		pendings++;
 	}
-	for (struct list *node; (node = list_pop_front(&k->to_log)) != NULL;) {
-		struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
+	for (struct list *node; (node = list_pop_front(&part)) != NULL;) {
+		const struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
 		if (!p->acking) continue;
-		buf_append_le64(b, p->sseq);
-		buf_append_le32(b, p->bytes);
-		uint8_t *at = buf_reserve(b, 4);
-		le16_put(at, p->subject_n);
-		at[2] = p->terminal_is_drop;
-		at[3] = 0;
-		b->n += 4;
-		if (p->subject_n) buf_append(b, p->subject, p->subject_n);
+		append_ack(b, p);
 		acks++;
 	}
 	le32_put(b->p + counts, pendings);

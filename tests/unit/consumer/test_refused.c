@@ -11,12 +11,12 @@ enum { BODIES_MAX = 64 };
 struct bed {
 	struct sim *s;
 	struct diag diag;
-	struct account account;
 	struct stream_config config;
 	struct consumers all, other; /* other: a replica that applies what was proposed */
-	struct stream_req *proposed, *synced;
+	struct stream_req *proposed[BODIES_MAX], *synced;
 	struct buf bodies[BODIES_MAX];
 	unsigned body_count, published, woken;
+	struct account account; /* the last one: it ends with its text */
 };
 
 static struct bed *bed_of(const void *stream) { return (struct bed *)(uintptr_t)stream; } /* opaque to the room */
@@ -33,7 +33,7 @@ enum err __wrap_stream_propose_consumer(struct stream *s, struct slice body, str
 {
 	struct bed *b = bed_of(s);
 	assert_true(b->body_count < BODIES_MAX);
-	b->proposed = r;
+	b->proposed[b->body_count] = r;
 	buf_append_slice(&b->bodies[b->body_count++], body);
 	return OK;
 }
@@ -132,7 +132,7 @@ static void a_refused_delete_leaves_a_consumer_that_works(void **state)
 	consumers_delete(&b.all, SLICE("C"), &r);
 	assert_true(k->deleting);
 	b.woken = 0;
-	told(b.proposed, ERR_FULL);
+	told(b.proposed[0], ERR_FULL);
 	assert_false(k->deleting);
 	assert_true(list_is_linked(&k->link_by_dirty));
 	assert_int_equal(b.woken, 1);
@@ -153,7 +153,7 @@ static void a_double_ack_is_confirmed_when_it_is_logged(void **state)
 	struct bed b;
 	(void)state;
 	double_ack(&b, bed_begin(&b));
-	told(b.proposed, OK);
+	told(b.proposed[0], OK);
 	consumer_stream_ops.apply(&b.all, 1, 1, buf_slice(&b.bodies[0]));
 	told(b.synced, OK);
 	assert_int_equal(b.published, 1);
@@ -167,12 +167,40 @@ static void a_double_ack_that_was_forgotten_is_not_confirmed(void **state)
 	for (unsigned leads_again = 0; leads_again < 2; leads_again++) {
 		double_ack(&b, bed_begin(&b));
 		consumer_stream_ops.lead(&b.all, false);
-		told(b.proposed, ERR_NOT_LEADER);
+		told(b.proposed[0], ERR_NOT_LEADER);
 		if (leads_again) consumer_stream_ops.lead(&b.all, true);
 		told(b.synced, OK);
 		assert_int_equal(b.published, 0);
 		bed_end(&b);
 	}
+}
+
+/* Every record has an end, and after each of them a replica that would lead knows of all that was delivered. */
+static void much_to_log_goes_into_many_records(void **state)
+{
+	enum { MANY = 10000 };
+	struct bed b;
+	(void)state;
+	struct consumer *k = bed_begin(&b), *copy = consumer_by_id(&b.other, 1);
+	for (uint64_t seq = 1; seq <= MANY; seq++) deliver(k, seq);
+	for (uint64_t seq = 2; seq <= MANY; seq += 2) consumer_end_pending(pending_find(k, seq));
+	k->live_sseq += 5;
+	consumer_log(k);
+	assert_in_range(b.body_count, 3, 20);
+	for (unsigned i = 0; i < b.body_count; i++) {
+		uint64_t before = copy->delivered_sseq;
+		assert_in_range(b.bodies[i].n, 1, 64 * KIB);
+		consumer_stream_ops.apply(&b.other, i + 1, 1, buf_slice(&b.bodies[i]));
+		assert_true(copy->delivered_sseq > before);
+		told(b.proposed[i], OK);
+		bool is_last = i + 1 == b.body_count;
+		uint64_t said = copy->delivered_sseq - (is_last ? 5 : 0);
+		assert_int_equal(copy->pending.count, (said + 1) / 2);
+		if (!is_last) assert_true(said < MANY);
+	}
+	assert_int_equal(copy->delivered_sseq, MANY + 5);
+	assert_int_equal(copy->delivered_cseq, MANY);
+	bed_end(&b);
 }
 
 int main(void)
@@ -181,6 +209,7 @@ int main(void)
 		cmocka_unit_test(a_refused_delete_leaves_a_consumer_that_works),
 		cmocka_unit_test(a_double_ack_is_confirmed_when_it_is_logged),
 		cmocka_unit_test(a_double_ack_that_was_forgotten_is_not_confirmed),
+		cmocka_unit_test(much_to_log_goes_into_many_records),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,8 @@ struct node {
 };
 
 /* Begins to serve. Takes `conf` over (moved, also on failure). What is wrong is logged as a fatal line; then the error returns and
- * node_deinit is all that may follow. `report`: warnings of loading, may be NULL. */
+ * node_deinit is all that may follow; or, when a listener is open that must be closed first, OK returns and host->stopped follows with
+ * exit code 1. `report`: warnings of loading, may be NULL. */
 must_check enum err node_start(struct node *n, struct io *io, const struct node_host *host,
 	const struct conf_command *cmd, struct conf *conf, const struct conf_report *report);
 /* After host->stopped, or after a failed node_start. */

@@ -254,6 +254,17 @@ static void node_begin_serving(struct node *n)
 	node_stop(n, true);
 }
 
+/* What is open already can only be closed by turns of the loop: then the node ends as one that served, with exit code 1. */
+static enum err node_start_failed(struct node *n, enum err e)
+{
+	if (!n->vault.meta) vault_deinit(&n->vault); /* half open: no turn may see it */
+	if (!listener_is_open(&n->http.listener) && !listener_is_open(&n->listener)) return e;
+	n->exit_code = 1;
+	n->state = NODE_STARTING;
+	node_stop(n, true);
+	return OK;
+}
+
 enum err node_start(struct node *n, struct io *io, const struct node_host *host, const struct conf_command *cmd,
 	struct conf *conf, const struct conf_report *report)
 {
@@ -276,9 +287,9 @@ enum err node_start(struct node *n, struct io *io, const struct node_host *host,
 	if (e == OK) e = node_listen_http(n);
 	if (e == OK) e = node_open_vault(n);
 	if (e == OK) e = files_write_pid(n);
-	if (e != OK) return e;
-	n->state = NODE_STARTING;
-	return vault_is_ready(&n->vault) ? node_serve(n) : OK;
+	if (e == OK) n->state = NODE_STARTING;
+	if (e == OK && vault_is_ready(&n->vault)) e = node_serve(n);
+	return e == OK ? OK : node_start_failed(n, e);
 }
 
 void node_deinit(struct node *n)

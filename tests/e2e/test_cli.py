@@ -195,3 +195,12 @@ def test_nothing_is_removed_unasked(run):
     assert "1, sequences 1 to 1" in good(run("station", "info", "kept"))
     assert "1 messages removed" in good(run("station", "purge", "kept", "-y"))
     assert "removed" in good(run("station", "rm", "kept", "-y"))
+
+
+def test_a_start_that_fails_closes_what_it_opened(server):
+    """With the monitoring port open already: a store that another server has, a client port that is taken."""
+    for words, reason in ((("-js", "-sd", str(server.store), "-p", "-1"), "Can't start JetStream"), (("-p", str(server.port)), "Error listening on port")):
+        argv = [str(binary_under_test()), "server", "-a", "127.0.0.1", "-m", "-1", *words]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and reason in done.stderr and "http monitor" in done.stderr, (done.returncode, done.stderr)
+        assert "Server Exiting" in done.stderr and "ssertion" not in done.stderr and "Sanitizer" not in done.stderr, done.stderr

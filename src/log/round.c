@@ -24,7 +24,8 @@ static enum err group_copy(struct round *r, struct round_group *rg, struct segme
 		const struct fetch_item *item = &rg->copies.p[i];
 		e = fetch_entry(&f, rg->id, item, rg->copies.count - i, &h, &entry);
 		if (e == ERR_CORRUPT) {
-			/* Damage costs this entry and makes the group doubtful; the rest of the round goes on. */
+			/* Damage costs this entry. No state may say that it is settled before the doubt is durable (S7). */
+			r->has_found_damage |= !rg->is_doubted;
 			group_bad(rg, item->index, item->index);
 			rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, item->index + 1);
 			e = OK;
@@ -128,7 +129,7 @@ void round_run(struct io_job *job)
 	r->syncs_tree = files > SINGLE_SYNCS_MAX;
 	for (uint32_t i = 0; r->result == OK && i < r->count; i++) r->result = group_settle(r, r->groups[i]);
 	if (r->result == OK && r->syncs_tree) r->result = io_tree_sync(job->io, r->groups_dir);
-	if (r->result != OK) return;
+	if (r->result != OK || r->has_found_damage) return;
 	r->result = round_commit(r);
 	r->is_state_failure = r->result != OK;
 }

@@ -15,6 +15,7 @@ struct round_group {
 	struct fetch_items floats; /* not applied: they move to the head of the journal (S12) */
 	uint64_t hole_to;          /* entries below it were left out */
 	bool is_installed, needs_dir;
+	bool is_doubted;      /* it was in doubt when it was captured */
 	bool is_state_bad;    /* found by the worker: the state that came with an install */
 	uint64_t state_bytes; /* S19: of the file that came with an install */
 	uint32_t state_crc;
@@ -54,6 +55,7 @@ struct round {
 	struct state_head head;
 	enum err result;
 	bool is_state_failure;
+	bool has_found_damage; /* of a group that was not in doubt: nothing was committed */
 	/* recording */
 	struct log_req recorded;
 	struct list reqs; /* of log_req.link */

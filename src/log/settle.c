@@ -246,6 +246,7 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 {
 	struct log_group *g = rg->g;
 	settle_meta(g, &rg->meta);
+	rg->is_doubted = group_is_in_doubt(g);
 	if (settle_to > g->settled_index) {
 		rg->meta.settled_seq = refs_at(&g->refs, settle_to)->seq_last;
 		runs_deinit(&rg->meta.runs);
@@ -452,19 +453,11 @@ static void settle_give_up_wants(struct log *l)
 	}
 }
 
-static void round_give_up(struct log *l, struct round *r)
+/* Nothing of it counts; another one is tried later. */
+static void round_undo(struct log *l, struct round *r)
 {
 	struct settle *t = settle_of(l);
-	bool is_space = r->result == ERR_NO_SPACE || r->result == ERR_FILES || r->result == ERR_NO_MEMORY;
-	/* S17: after a failed sync nothing that was written may be believed; what else failed cannot be told from it. */
-	if (!is_space || log_fault(l, FAULT_bug_s16_no_space_fatal)) {
-		log_die(l, "settle: round %llu could not %s: %s", (unsigned long long)r->number,
-			r->is_state_failure ? "commit the state" : "write segments", err_text(r->result));
-		return;
-	}
 	diag_count(l->diag, COUNTER_log_rounds_failed);
-	diag_line(l->diag, DIAG_WARN, "log settle round %llu given up, tried again soon: %s",
-		(unsigned long long)r->number, err_text(r->result));
 	if (!list_is_empty(&r->reqs)) {
 		list_splice_back(&t->wanted_by, &r->reqs);
 		t->is_wanted = true;
@@ -476,6 +469,32 @@ static void round_give_up(struct log *l, struct round *r)
 	t->round = NULL;
 	t->phase = ROUND_IDLE;
 	io_timer_start(l->io, &t->retry, MILLIS(RETRY_MS));
+}
+
+static void round_give_up(struct log *l, struct round *r)
+{
+	bool is_space = r->result == ERR_NO_SPACE || r->result == ERR_FILES || r->result == ERR_NO_MEMORY;
+	/* S17: after a failed sync nothing that was written may be believed; what else failed cannot be told from it. */
+	if (!is_space || log_fault(l, FAULT_bug_s16_no_space_fatal)) {
+		log_die(l, "settle: round %llu could not %s: %s", (unsigned long long)r->number,
+			r->is_state_failure ? "commit the state" : "write segments", err_text(r->result));
+		return;
+	}
+	diag_line(l->diag, DIAG_WARN, "log settle round %llu given up, tried again soon: %s",
+		(unsigned long long)r->number, err_text(r->result));
+	round_undo(l, r);
+}
+
+/* S7: entries that cannot be copied any more. The doubt is recorded first, and the next round, which leaves them out, begins when it is durable;
+ * or a crash between its state and the record of the doubt would lose them silently. */
+static void round_doubt(struct log *l, struct round *r)
+{
+	for (uint32_t i = 0; i < r->count && !l->is_dead; i++) {
+		struct round_group *rg = r->groups[i];
+		if (!rg->bad.from || !rg->g || rg->g->generation != rg->place.generation) continue;
+		if (rg->bad.from <= rg->g->last_index) group_damaged(rg->g, rg->bad, "damaged in the journal");
+	}
+	if (!l->is_dead) round_undo(l, r);
 }
 
 static void group_take_meta(struct log_group *g, struct group_meta *m)
@@ -626,6 +645,8 @@ static void round_done(struct io_job *job)
 		ASSERT(l->settle.phase == ROUND_WORK && l->settle.round == r);
 		if (r->result != OK)
 			round_give_up(l, r);
+		else if (r->has_found_damage)
+			round_doubt(l, r);
 		else
 			round_record(l, r);
 	}

@@ -279,6 +279,70 @@ static void segments_are_rewritten(void **state)
 	fixture_deinit(&f);
 }
 
+static void entry_flip(const struct fixture *f, const struct log_ref *ref)
+{
+	char path[128];
+	(void)snprintf(path, sizeof path, "%s/journal/%02u", f->dir, (ref->use - 1) % f->options.slot_count);
+	FILE *file = fopen(path, "r+b");
+	assert_non_null(file);
+	long at = (long)ref_offset(ref) + ENTRY_HEAD_BYTES + 100;
+	assert_int_equal(fseek(file, at, SEEK_SET), 0);
+	int byte = fgetc(file);
+	assert_int_equal(fseek(file, at, SEEK_SET), 0);
+	assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+	assert_int_equal(fclose(file), 0);
+}
+
+static enum err commit_and_fail(struct state *s, const struct state_change *c, unsigned count, struct state_head *head)
+{
+	enum err e = state_lmdb.commit(s, c, count, head);
+	return e == OK ? ERR_IO : e;
+}
+
+static void fatal_stops(void *arg, const char *why)
+{
+	struct fixture *f = arg;
+	fixture_fatal(f, why);
+	io_uv_stop(f->io);
+}
+
+/* S7: an entry cannot be read when it is to settle, and the process dies between the state that goes without it and the record of the
+ * round. The next start reads the entry's slot without a complaint, and must know of the doubt all the same. */
+static void a_doubt_is_durable_before_the_state_is(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	struct log_group_info info;
+	struct state_ops fails = state_lmdb;
+	fails.commit = commit_and_fail;
+	fixture_init(&f);
+	f.options.fatal = fatal_stops;
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	append_applied(&f, &o, 10, 1000);
+	const struct log_ref third = *refs_at(&o.g->refs, 3);
+	entry_flip(&f, &third);
+	f.log->options.state = &fails;
+	log_settle_now(f.log, wait_on(&w, &f));
+	run(&f);
+	assert_true(f.has_died);
+	assert_true(o.was_doubted);
+	fixture_kill(&f);
+	f.has_died = false;
+	entry_flip(&f, &third);
+	fixture_open(&f);
+	owner_attach(&o, &f, 1);
+	log_group_info(o.g, &info);
+	assert_int_equal(info.state_index, 10);
+	assert_true(info.in_doubt);
+	assert_int_equal(info.contiguous_from, 4);
+	assert_int_equal(read_and_check(&o, 1, 10), 9);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +353,7 @@ int main(void)
 		cmocka_unit_test(rounds_and_life_cross),
 		cmocka_unit_test(a_group_goes_while_its_round_is_written),
 		cmocka_unit_test(segments_are_rewritten),
+		cmocka_unit_test(a_doubt_is_durable_before_the_state_is),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,7 +107,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_s8_no_reserve", 300, SLANT_NONE },
 	{ "bug_s8_commit_forgotten", 50, SLANT_NONE },
 	{ "bug_s9_state_index", 50, SLANT_NONE },
-	{ "bug_s10_state_unchecked", 300, SLANT_STATE },
+	{ "bug_s10_state_unchecked", 1500, SLANT_STATE },
 	{ "bug_s12_settle_uncommitted", 50, SLANT_NONE },
 	{ "bug_s13_free_early", 300, SLANT_NONE },
 	{ "bug_s13_state_ahead", 1500, SLANT_STALLS },

@@ -414,7 +414,9 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 		g->last_term = row->last_term;
 	}
 	apply_row_log(g, row, a->proves);
-	if (a->proves) group_clear(g, DOUBT_VOTE);
+	/* A table that does not say so comes behind the end of the doubt, even if that was not read. */
+	bool has_ended = !(row->flags & TABLE_IN_DOUBT);
+	if (a->proves) group_clear(g, DOUBT_VOTE | (has_ended ? DOUBT_RECORDED : 0));
 	if (row->flags & TABLE_IN_DOUBT && !(g->doubt & DOUBT_RECORDED)) {
 		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
 		g->doubt_from = row->doubt_from;

@@ -295,6 +295,31 @@ static void with_a_closing_block_it_is_damage(void **state)
 	fixture_deinit(&f);
 }
 
+/* The end of a doubt rots; the table of the next use, written behind it, says that the group is whole. */
+static void a_later_table_knows_that_a_doubt_has_ended(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w;
+	long at[32];
+	two_groups(&f, true);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	file_flip(path_in(&f, "journal/00"), at[count - 2] + 200);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 2));
+	log_doubt_end(log_group_find(f.log, 2), 7, 42, wait_on(&w, &f));
+	run(&f);
+	count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	settle(&f); /* begins the next use */
+	assert_int_equal(f.log->journal.use, 2);
+	fixture_kill(&f);
+	file_flip(path_in(&f, "journal/00"), at[count - 1] + BLOCK_HEAD_BYTES + 20);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 2));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 /* Whatever bit of the head of a block in the middle: its groups are known from the next one's list. */
 static void a_bad_head_is_named_by_its_successor(void **state)
 {
@@ -589,6 +614,7 @@ int main(void)
 		cmocka_unit_test(a_higher_level_is_refused),
 		cmocka_unit_test(the_last_block_torn_is_cut),
 		cmocka_unit_test(with_a_closing_block_it_is_damage),
+		cmocka_unit_test(a_later_table_knows_that_a_doubt_has_ended),
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),

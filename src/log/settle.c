@@ -38,7 +38,7 @@ static bool has_installed(const struct log *l)
 
 /* What floats in a slot takes this much of the next ones: blocks have heads and do not fill their sectors. SETTLED of this round and of the
  * next, which gives the slots back, is among it. */
-static uint64_t moved_bytes(uint64_t floating) { return floating + floating / 4 + 2 * BLOCK_ALIGN; }
+static uint64_t moved_bytes(uint64_t floating) { return floating + floating / 4 + 2 * (uint64_t)BLOCK_ALIGN; }
 
 /* Of entries that must move before all uses up to this one can go. */
 static uint64_t floating_to(const struct log *l, uint64_t use)

@@ -60,7 +60,7 @@ static enum err admit_space(const struct log *l, enum log_admission what, uint64
 }
 
 /* What no one is admitted to: SETTLED of the rounds that give the next slot back, and what a start has to say. */
-static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 2 * BLOCK_ALIGN); }
+static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 2 * (uint64_t)BLOCK_ALIGN); }
 
 /* The reserve is for what must always be possible (S8): votes, truncations, no-ops, configurations. But whoever takes the room that the
  * oldest slot's entries need to move out of it takes away the next slot. */

@@ -119,7 +119,8 @@ static void install_pending(struct fixture *f, struct owner *o)
 	state_batch_deinit(&s);
 }
 
-static void store_make(struct sweep *s)
+/* False: a round came meanwhile and moved the install, as it may on a loaded machine; then the store is not the one that is wanted. */
+static bool store_try(struct sweep *s)
 {
 	struct fixture *f = &s->f;
 	struct owner a, b, c;
@@ -140,6 +141,7 @@ static void store_make(struct sweep *s)
 	owner_apply(&c);
 	settle(f);
 	settle(f);
+	uint64_t rounds = f->diag.counter[COUNTER_log_rounds];
 	owner_make(&b, f, 2);
 	vote(f, &b, 1);
 	for (unsigned i = 0; i < 3; i++) {
@@ -149,9 +151,18 @@ static void store_make(struct sweep *s)
 		run(f);
 	}
 	install_pending(f, &c);
-	assert_true(c.g->is_installed && f->log->settle.phase < ROUND_WORK); /* no round has moved it */
+	bool is_wanted = c.g->is_installed && f->log->settle.phase < ROUND_WORK;
 	fixture_kill(f);
 	f->is_quiet = true;
+	return is_wanted && f->diag.counter[COUNTER_log_rounds] <= rounds + 1; /* the second half of the last one */
+}
+
+static void store_make(struct sweep *s)
+{
+	for (unsigned tries = 0; !store_try(s); tries++) {
+		assert_true(tries < 100);
+		fixture_deinit(&s->f);
+	}
 }
 
 /* ---- the image ---- */
@@ -682,10 +693,11 @@ static void slots(void **state)
 {
 	struct sweep *s = *state;
 	kind_flip(s, KIND_SLOT, 2 * BLOCK_ALIGN, 17, 1021);
-	assert_true(s->found > 100 && s->in_window > 0);
+	unsigned found = s->found, in_window = s->in_window;
 	sweep_say(s, "slots, flips");
+	assert_true(found > 100);
 	kind_cut(s, KIND_SLOT, 512);
-	assert_true(s->found > 0);
+	assert_true(s->found > 0 && in_window + s->in_window > 0);
 	sweep_say(s, "slots, cuts");
 }
 

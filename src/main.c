@@ -199,6 +199,7 @@ static void process_raise_files(void)
 static int serve(struct process *p, const struct conf_command *cmd, struct conf *conf, const struct conf_report *report)
 {
 	process_raise_files();
+	io_uv_busy_poll(p->io, conf->busy_poll_ns);
 	/* Before anybody can know that the server runs; they are handled on the loop, when it does. */
 	enum err e = process_watch_signals(p);
 	if (e == OK) e = node_start(&p->node, p->io, &p->host, cmd, conf, report);

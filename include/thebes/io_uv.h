@@ -10,6 +10,9 @@ must_check enum err io_uv_new(struct io **out);
 /* Runs until io_uv_stop, or until nothing is left that could happen. */
 void io_uv_run(struct io *io);
 void io_uv_stop(struct io *io);
+/* Where events keep coming within `window_ns` of each other, look for them without sleeping; 0 (as made): always sleep. Costs a
+ * processor while it pays, and nothing while nothing happens. */
+void io_uv_busy_poll(struct io *io, uint64_t window_ns);
 /* After run: waits for the workers, runs what is closing, frees. Asserts that every stream and listener was closed. */
 void io_uv_free(struct io *io);
 /* `on_signal` runs on the loop. At most one handler a signal; ERR_EXISTS. */

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "thebes/io_impl.h"
+#include "uv_spin.h"
 
 enum {
 	UV_IO_SCRATCH_BYTES = 256 * 1024, /* one read of any stream that has no place of its own */
@@ -38,6 +39,8 @@ struct uv_io {
 	uv_async_t async;     /* a worker has finished a job */
 	uint64_t now_ns;      /* valid within a turn */
 	uint64_t armed_ns;    /* what `timer` is armed for, 0 when it is not */
+	uint64_t poll_ns;     /* when the loop began to look for events; only kept while `spin` has a window */
+	struct uv_spin spin;
 	_Atomic(pthread_t) loop_thread;
 	size_t stream_count, listener_count;
 	uint8_t *scratch;    /* owned, made with the first read */

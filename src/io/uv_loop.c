@@ -4,7 +4,8 @@
  *   uv_run:  timers ─> prepare ─> poll (blocks) ─> close callbacks ─> timers ─> prepare …
  *                        └ io_turn_end, then the timer is armed: everything between two prepares is one turn
  *
- * A loop that has nothing to wait for returns from uv_run without a prepare; io_uv_run ends the turn itself and looks again. */
+ * io_uv_run asks for one round of this at a time, and may ask again without blocking before it lets the loop sleep (uv_spin.h). A loop
+ * that has nothing to wait for returns from uv_run without a prepare; io_uv_run ends the turn itself and looks again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -177,7 +178,12 @@ static void uv_loop_turn_end(struct uv_io *u)
 	uv_loop_arm(u);
 }
 
-static void uv_loop_on_prepare(uv_prepare_t *prepare) { uv_loop_turn_end(prepare->data); }
+static void uv_loop_on_prepare(uv_prepare_t *prepare)
+{
+	struct uv_io *u = prepare->data;
+	uv_loop_turn_end(u);
+	u->poll_ns = u->spin.window_ns ? uv_hrtime() : 0;
+}
 
 void uv_loop_iterate(struct uv_io *u, uv_run_mode mode)
 {
@@ -186,17 +192,49 @@ void uv_loop_iterate(struct uv_io *u, uv_run_mode mode)
 	u->is_iterating = false;
 }
 
+static bool uv_loop_has_turn(const struct uv_io *u) { return u->io.is_in_turn || u->is_stopped; }
+
+/* Looks for events without sleeping until the window is over. True when there were some. */
+static bool uv_loop_spin(struct uv_io *u)
+{
+	uint64_t end = 0;
+	do {
+		uv_loop_iterate(u, UV_RUN_NOWAIT); /* ends the turn before, if it has not ended */
+		if (uv_loop_has_turn(u)) return true;
+		if (end == 0) end = u->poll_ns + u->spin.window_ns;
+	} while (uv_hrtime() < end);
+	return false;
+}
+
+static void uv_loop_step(struct uv_io *u)
+{
+	struct uv_spin *s = &u->spin;
+	if (s->is_on) {
+		if (uv_loop_spin(u)) {
+			uv_spin_hit(s);
+			return;
+		}
+		uv_spin_miss(s);
+	}
+	const bool counts = s->window_ns && !s->is_on;
+	uv_loop_iterate(u, UV_RUN_ONCE);
+	if (counts && u->io.is_in_turn && u->now_ns > u->poll_ns) uv_spin_slept(s, u->now_ns - u->poll_ns);
+}
+
 void io_uv_run(struct io *io)
 {
 	struct uv_io *u = uv_io_of(io);
 	u->loop_thread = pthread_self();
 	uv_loop_turn_end(u);
 	while (!u->is_stopped && uv_loop_alive(&u->loop)) {
-		uv_loop_iterate(u, UV_RUN_DEFAULT);
-		uv_loop_turn_end(u);
+		uv_loop_step(u);
+		if (!uv_loop_alive(&u->loop)) uv_loop_turn_end(u);
 	}
+	uv_loop_turn_end(u);
 	u->is_stopped = false;
 }
+
+void io_uv_busy_poll(struct io *io, uint64_t window_ns) { uv_spin_init(&uv_io_of(io)->spin, window_ns); }
 
 void io_uv_stop(struct io *io)
 {

@@ -66,6 +66,26 @@ static void task_once(struct io_task *t)
 	io_timer_start(x->io, &x->timer, 0);
 }
 
+/* The timer fires a millisecond after the last, the window is longer: the loop does not sleep, and turns are still made by events alone
+ * (libuv's timer may come a little early, which is one). */
+static void a_loop_that_polls_has_the_same_turns(void **state)
+{
+	(void)state;
+	struct ticker x = { .io = io_made(), .left = 20 };
+	x.timer.fire = ticker_fired;
+	x.hook.turn_end = ticker_turn_end;
+	io_uv_busy_poll(x.io, SECONDS(1));
+	io_turn_hook_add(x.io, &x.hook);
+	io_timer_start(x.io, &x.timer, 0);
+	io_uv_run(x.io);
+	assert_int_equal(x.fired, 20);
+	assert_in_range(x.turns, 20, 40);
+	assert_true(uv_io_of(x.io)->spin.is_on);
+	assert_true(uv_io_of(x.io)->spin.hits > 5);
+	io_turn_hook_remove(x.io, &x.hook);
+	io_uv_free(x.io);
+}
+
 static void a_task_deferred_before_the_run_is_run(void **state)
 {
 	(void)state;
@@ -217,6 +237,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_timer_fires_not_before_its_time),
 		cmocka_unit_test(hooks_run_once_a_turn_and_the_loop_ends_by_itself),
+		cmocka_unit_test(a_loop_that_polls_has_the_same_turns),
 		cmocka_unit_test(a_task_deferred_before_the_run_is_run),
 		cmocka_unit_test(the_turn_has_one_time_and_stop_stops),
 		cmocka_unit_test(signals_arrive_on_the_loop),

@@ -65,6 +65,11 @@ struct book_entry { /* one message of one consumer */
 	bool ack_tried;        /* the same, but not forgotten when the message turns out to be in a work queue still */
 	uint64_t confirmed_ns; /* its double ack was answered; 0: not */
 	uint64_t asked_ns;     /* when the pull was sent that got it last; 0: it was asked to come again */
+	/* A negative ack may overtake nobody and be overtaken: by deliveries that the server made before it read it (node_ops.c). */
+	uint64_t nak_mark; /* of the peer that sent it; 0: the server has read all of them */
+	unsigned nak_peer;
+	bool naks_unsure;     /* two were on their way at once */
+	uint64_t nak_read_ns; /* the last one had been read by then */
 };
 struct book_consumer {
 	char name[16];

@@ -200,6 +200,18 @@ static void send_late_ack(struct world *w, struct peer *p)
 	l->reply[0] = '\0';
 }
 
+/* The server takes it for what it has delivered by then, of whichever delivery it was said: as nats-server does. */
+static void nak(struct world *w, struct peer *p, struct book_entry *e, struct slice reply, bool at_once)
+{
+	sim_count(w->s, "ack nak");
+	world_trace(w, "nak of %.*s", SLICE_FMT(reply));
+	e->asked_ns = 0;
+	e->naks_unsure |= e->nak_mark != 0;
+	peer_publish(p, reply, at_once ? SLICE("-NAK") : SLICE("-NAK {\"delay\": 50000000}"));
+	e->nak_mark = peer_mark(p);
+	e->nak_peer = p->index;
+}
+
 static void acknowledge(
 	struct world *w, struct peer *p, struct stream_care *care, unsigned consumer, uint64_t seq, struct slice reply)
 {
@@ -211,9 +223,7 @@ static void acknowledge(
 		peer_publish(p, reply, dice < 60 ? SLICE("+ACK") : SLICE_NULL);
 		care->busy_ns = world_now(w);
 	} else if (dice < 86) {
-		sim_count(w->s, "ack nak");
-		book_entry(&w->book.stream[care->index].consumer[consumer], seq)->asked_ns = 0;
-		peer_publish(p, reply, dice < 83 ? SLICE("-NAK") : SLICE("-NAK {\"delay\": 50000000}"));
+		nak(w, p, book_entry(&w->book.stream[care->index].consumer[consumer], seq), reply, dice < 83);
 	} else if (dice < 89) {
 		peer_publish(p, reply, SLICE("+WPI"));
 	} else if (dice < 92) {
@@ -244,6 +254,22 @@ static bool read_reply(struct slice reply, uint64_t v[5])
 	for (unsigned i = 0; i < 5; i++)
 		if (!next_token(&reply, &token) || slice_to_u64(token, &v[i]) != OK) return false;
 	return true;
+}
+
+/* The clock of the entry: does the delivery after `count` others, seen now, come too soon? */
+static bool is_early(const struct world *w, const struct book_consumer *k, const struct book_entry *e, uint64_t count)
+{
+	return e->asked_ns > w->dead_ns && world_now(w) < e->asked_ns + book_wait_ns(k, count);
+}
+
+/* Nothing is known of when the next delivery may come while a negative ack may have been read after this one was made. */
+static void note_asked(const struct world *w, struct book_entry *e, uint64_t sent_ns)
+{
+	if (e->nak_mark && !e->naks_unsure && peer_has_reached(&w->peer[e->nak_peer], e->nak_mark)) {
+		e->nak_mark = 0;
+		e->nak_read_ns = world_now(w);
+	}
+	e->asked_ns = !e->nak_mark && sent_ns >= e->nak_read_ns ? sent_ns : 0;
 }
 
 static void delivered(struct peer_call *c, const struct wire_op *op)
@@ -283,10 +309,10 @@ static void delivered(struct peer_call *c, const struct wire_op *op)
 	else
 		sim_count(w->s, e->deliveries ? "delivery repeated after a restart" : "delivery");
 	bool is_next = v[0] > e->count_max; /* a client that reads slowly may see it behind the one after it */
-	if (v[0] > 1 && is_next && e->asked_ns > w->dead_ns && world_now(w) < e->asked_ns + book_wait_ns(k, v[0] - 1))
+	if (v[0] > 1 && is_next && is_early(w, k, e, v[0] - 1))
 		book_violated(&w->book, "EARLY: consumer %s/%s got %llu for the %lluth time too soon", s->name, k->name,
 			(unsigned long long)seq, (unsigned long long)v[0]);
-	if (is_next) e->asked_ns = c->sent_ns;
+	if (is_next) note_asked(w, e, c->sent_ns);
 	e->deliveries++;
 	if (v[0] > e->count_max) e->count_max = (uint32_t)v[0];
 	acknowledge(w, c->peer, care, (unsigned)c->n, seq, op->reply);

@@ -27,6 +27,7 @@ void peer_connect(struct peer *p)
 		.payload_max = UINT32_MAX };
 	p->has_greeted = false;
 	p->is_open = true;
+	p->first_token = p->next_token;
 	p->open_ns = sim_now_ns(p->s);
 	p->c = sim_client_new(p->s, p->host, PEER_PORT);
 	buf_append_str(&b, "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
@@ -109,6 +110,13 @@ struct peer_call *peer_pull(struct peer *p, struct slice subject, struct slice p
 	return c;
 }
 
+uint64_t peer_mark(const struct peer *p) { return p->next_token; }
+
+bool peer_has_reached(const struct peer *p, uint64_t mark)
+{
+	return p->is_open && mark >= p->first_token && p->heard_token >= mark;
+}
+
 void peer_publish(struct peer *p, struct slice subject, struct slice payload)
 {
 	struct buf b = { 0 };
@@ -146,6 +154,7 @@ static void take_op(struct peer *p, const struct wire_op *op)
 			return;
 		}
 		bool is_pull = c->is_pull;
+		p->heard_token = u64_max(p->heard_token, c->token);
 		c->on(c, op);
 		if (!is_pull) peer_call_end(c);
 		return;

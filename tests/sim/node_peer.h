@@ -32,7 +32,8 @@ struct peer {
 	bool has_greeted, is_open;
 	uint64_t open_ns; /* since when it is connected */
 	struct wire_parser parser;
-	uint64_t next_token;
+	uint64_t next_token, first_token; /* first: of this connection */
+	uint64_t heard_token;             /* the newest call that was answered */
 	struct list calls;
 	char error[160]; /* the last -ERR */
 };
@@ -52,6 +53,10 @@ struct peer_call *peer_call(struct peer *p, struct slice subject, struct slice h
 struct peer_call *peer_pull(struct peer *p, struct slice subject, struct slice payload, uint64_t timeout_ns,
 	void (*on)(struct peer_call *c, const struct wire_op *op));
 void peer_call_end(struct peer_call *c);
+/* A point in what the peer sends; reached when the server is known to have read everything before it. Never, when the connection broke
+ * meanwhile. */
+uint64_t peer_mark(const struct peer *p);
+bool peer_has_reached(const struct peer *p, uint64_t mark);
 /* Publishes without a reply. */
 void peer_publish(struct peer *p, struct slice subject, struct slice payload);
 

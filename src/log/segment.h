@@ -102,6 +102,7 @@ struct segment_writer {
 	struct io_file *seg, *idx;  /* of the last row, or NULL */
 	uint64_t seg_at;            /* where `out` goes */
 	uint32_t rows_at;           /* rows that are in the .idx */
+	uint64_t unsynced_bytes;    /* given to the segment's file since the last sync */
 	struct buf out, rows, path; /* owned */
 	bool is_dirty, dir_is_dirty;
 };

@@ -9,6 +9,8 @@
  * list says, or that cannot be scanned while it is sealed, is closed as it is, `bad` says what it may miss, and a new segment begins. */
 #include "segment_file.h"
 
+enum { SYNC_BYTES = 1024 * 1024 }; /* a journal block waits for so much of a round at the most */
+
 /* ---- rebuilding an .idx ---- */
 
 struct rows_out {
@@ -239,9 +241,13 @@ static enum err writer_flush(struct segment_writer *w, bool all)
 	w->seg_at += n;
 	w->rows_at += (uint32_t)(rows.n / SEGMENT_ROW_BYTES);
 	w->written_bytes += n + rows.n;
+	w->unsynced_bytes += n;
 	buf_consume(&w->out, n);
 	buf_clear(&w->rows);
-	return OK;
+	/* Little by little: what a round wrote in one piece would stand in the journal's way in one piece. */
+	if (w->defers_sync || w->unsynced_bytes < SYNC_BYTES) return OK;
+	w->unsynced_bytes = 0;
+	return io_file_sync(w->seg);
 }
 
 /* The tail's data is durable, in whole sectors; the next entry goes into the next one. */

@@ -96,6 +96,10 @@ struct log_group *log_group_find(struct log *l, uint64_t id); /* NULL when there
 /* Walk in order of id: pass 0, then the id of the group before; NULL at the end. */
 struct log_group *log_group_after(struct log *l, uint64_t id);
 uint64_t log_group_id(const struct log_group *g);
+/* What people call the group: it follows the number in lines about it. Copied; the log knows no more of it. */
+void log_group_set_name(struct log_group *g, struct slice name);
+/* The number, and the name in parentheses where there is one: "7 (orders$1)". The group's, until it goes or is named anew. */
+const char *log_group_label(const struct log_group *g);
 
 /* What the log asks the owner of a group. Called on the loop, never from inside a call of the owner's. */
 struct log_group_ops {
@@ -134,9 +138,11 @@ struct log_group_info {
 	bool doubt_votes_only; /* its entries are proven whole, only a vote may be missing: a sole voter may end that itself */
 	uint64_t damaged_from,
 		damaged_to; /* settled entries that are missing or damaged (0: none known): readable only from a peer */
+	uint64_t lost_from,
+		lost_to; /* entries that the doubt is about, settled or not; from 0: none, to 0: nobody knows how far */
 };
 void log_group_info(const struct log_group *g, struct log_group_info *out);
-/* Why the group is in doubt: one sentence that names the range; "" when it is not. Static or owned by the group. */
+/* Why the group is in doubt: what was found and where; "" when it is not. Static or owned by the group. The range is in log_group_info. */
 const char *log_group_doubt(const struct log_group *g);
 /* Doubt ends (S7): a leader of `term`, elected without this replica, has brought it to that leader's commit index; the vote for that
  * leader is recorded with it. Durable, then done. */

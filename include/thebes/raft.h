@@ -45,13 +45,14 @@ struct raft_index_of {
 	uint64_t group, index;
 };
 struct raft_options {
-	uint64_t self;           /* own raft id (log_identity), > 0 */
-	unsigned heartbeat_ms;   /* default 300 */
-	unsigned election_ms;    /* a leader is missed after one to two of these. Default 2500 */
-	unsigned tick_ms;        /* grain of both; finer than heartbeat_ms, or votes split. Default 50 */
-	unsigned sleep_beats;    /* a group idle for so many heartbeats hibernates; 0: never. Default 5 */
-	bool no_pre_vote;        /* for tests */
-	bool mute;               /* neither vote nor campaign until raft_unmute (S22) */
+	uint64_t self;         /* own raft id (log_identity), > 0 */
+	unsigned heartbeat_ms; /* default 300 */
+	unsigned election_ms;  /* a leader is missed after one to two of these. Default 2500 */
+	unsigned tick_ms;      /* grain of both; finer than heartbeat_ms, or votes split. Default 50 */
+	unsigned sleep_beats;  /* a group idle for so many heartbeats hibernates; 0: never. Default 5 */
+	bool no_pre_vote;      /* for tests */
+	bool alone; /* there are no other nodes: a group whose configuration is lost (S7) has no other voter */
+	bool mute;  /* neither vote nor campaign until raft_unmute (S22) */
 	size_t recent_bytes_max; /* of entries kept in memory per group for followers close behind. Default 512 KiB */
 	size_t group_bytes_max;  /* proposed and not yet applied, per group: beyond it ERR_FULL. Default 8 MiB */
 	size_t node_bytes_max;   /* of all groups together; a quarter of a slot of the log at most. Default 16 MiB */
@@ -147,7 +148,8 @@ struct group_member {
 };
 
 /* Opens a group that the log has, before the loop runs: restores the owner, applies what is known to be committed (S8), starts libraft
- * from there (S9). ERR_NOT_FOUND; ERR_EXISTS when it is open; the owner's error of restore. A group in doubt or quarantined opens. */
+ * from there (S9). ERR_NOT_FOUND; ERR_EXISTS when it is open; the owner's error of restore. A group in doubt or quarantined opens; of a sole
+ * voter in doubt everything that is here up to the first gap is applied, and it stays GROUP_READ_ONLY. */
 must_check enum err group_open(
 	struct raft_groups *r, uint64_t id, const struct group_ops *ops, void *owner, struct group **out);
 /* Makes a group that did not exist, with these first members, the same on each of them (none: a replica that will be added by a leader).
@@ -219,7 +221,8 @@ enum group_state {
 	GROUP_OPENING, /* MAKE is not durable, or the state is being loaded */
 	GROUP_RUNNING,
 	GROUP_QUARANTINED, /* S11: stopped at an entry; `stuck_at` */
-	GROUP_BROKEN, /* the owner's state could not be loaded, or a sole voter is in doubt: group_trouble says it */
+	GROUP_BROKEN,      /* the owner's state could not be loaded: group_trouble says it */
+	GROUP_READ_ONLY, /* a sole voter is in doubt (S7): what is intact is applied and can be read, nothing is proposed */
 	GROUP_CLOSING,
 };
 struct group_status {
@@ -230,7 +233,8 @@ struct group_status {
 	bool installing;       /* is being refilled by a peer (S19) */
 	uint64_t term, leader; /* 0: none known */
 	uint64_t commit, applied, last, durable;
-	uint64_t stuck_at; /* index, when quarantined */
+	uint64_t stuck_at;           /* index, when quarantined */
+	uint64_t lost_from, lost_to; /* in doubt: the entries it is about, as in log_group_info */
 	unsigned member_count;
 	struct group_member_status {
 		uint64_t id;
@@ -240,7 +244,8 @@ struct group_status {
 	} member[GROUP_MEMBERS_MAX];        /* of the latest configuration, committed or not */
 };
 void group_status(const struct group *g, struct group_status *out);
-/* Why the group does not take part, one sentence; "" when it does. */
+bool group_is_read_only(const struct group *g); /* state GROUP_READ_ONLY, for who asks often */
+/* Why the group does not take part, one sentence that names group and range; "" when it does. */
 const char *group_trouble(const struct group *g);
 
 #endif

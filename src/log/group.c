@@ -39,12 +39,25 @@ struct log_group *log_group_after(struct log *l, uint64_t id)
 
 uint64_t log_group_id(const struct log_group *g) { return g->id; }
 
+void log_group_set_name(struct log_group *g, struct slice name)
+{
+	struct buf b = { 0 };
+	buf_printf(&b, "%llu", (unsigned long long)g->id);
+	if (name.n) buf_printf(&b, " (%.*s)", SLICE_FMT(name));
+	mem_free(g->label);
+	g->label = mem_strdup(buf_str(&b));
+	buf_deinit(&b);
+}
+
+const char *log_group_label(const struct log_group *g) { return g->label; }
+
 struct log_group *group_new(struct log *l, uint64_t id)
 {
 	ASSERT(id > 0);
 	struct log_group *g = NEW(struct log_group);
 	g->log = l;
 	g->id = id;
+	log_group_set_name(g, SLICE_NULL);
 	g->generation = 1;
 	g->contiguous_from = 1;
 	g->refs.first = 1;
@@ -60,6 +73,7 @@ void group_free(struct log_group *g)
 	refs_deinit(&g->stranded);
 	runs_deinit(&g->runs);
 	mem_free(g->doubt_why);
+	mem_free(g->label);
 	mem_free(g);
 }
 
@@ -314,8 +328,7 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	g->doubt_from = 0;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
-	diag_line(l->diag, DIAG_INFO, "log group=%llu doubt ends with term %llu", (unsigned long long)g->id,
-		(unsigned long long)term);
+	diag_line(l->diag, DIAG_INFO, "log group=%s doubt ends with term %llu", g->label, (unsigned long long)term);
 	journal_wait(l, req);
 }
 
@@ -360,6 +373,23 @@ uint64_t log_term_at(const struct log_group *g, uint64_t index)
 	return runs_term(&g->runs, index);
 }
 
+/* The entries that the doubt is about: those of a gap end where the log goes on behind it; a doubt about what a damaged place may have held
+ * has no end that anybody knows. */
+static struct segment_range lost_range(const struct log_group *g)
+{
+	struct segment_range lost = g->damaged;
+	if (!(g->doubt & (DOUBT_ENTRIES | DOUBT_STATE))) return (struct segment_range) { 0 };
+	if (!lost.from) lost.from = g->doubt_from;
+	lost.from = u64_min(lost.from, g->doubt_from);
+	if (g->damaged.from && g->doubt_from >= g->damaged.from && !g->stranded.count) return lost;
+	lost.to = 0;
+	for (uint32_t i = 0; i < g->stranded.count; i++) {
+		uint64_t index = g->stranded.first + i;
+		if (!refs_at(&g->stranded, index)->use) lost.to = index;
+	}
+	return lost;
+}
+
 void log_group_info(const struct log_group *g, struct log_group_info *out)
 {
 	uint64_t first = group_first_index(g), stored = g->refs_bytes;
@@ -384,6 +414,9 @@ void log_group_info(const struct log_group *g, struct log_group_info *out)
 		.damaged_from = g->damaged.from,
 		.damaged_to = g->damaged.to,
 	};
+	struct segment_range lost = lost_range(g);
+	out->lost_from = lost.from;
+	out->lost_to = lost.to;
 }
 
 const char *log_group_doubt(const struct log_group *g) { return g->doubt ? g->doubt_why : ""; }
@@ -397,8 +430,7 @@ void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *f
 	buf_vprintf(&text, fmt, ap);
 	va_end(ap);
 	if (!g->doubt) {
-		diag_line(l->diag, DIAG_ERROR, "log group=%llu is in doubt: %s", (unsigned long long)g->id,
-			buf_str(&text));
+		diag_line(l->diag, DIAG_ERROR, "log group=%s is in doubt: %s", g->label, buf_str(&text));
 		diag_count(l->diag, COUNTER_log_groups_doubted);
 		g->doubt_from = from;
 		mem_free(g->doubt_why);

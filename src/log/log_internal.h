@@ -200,6 +200,7 @@ enum {                      /* why a group is in doubt (S7) */
 struct log_group {
 	struct log *log; /* borrowed */
 	uint64_t id, generation;
+	char *label;                     /* owned: log_group_label */
 	const struct log_group_ops *ops; /* borrowed, NULL while detached */
 	void *owner;
 

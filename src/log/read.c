@@ -291,8 +291,8 @@ static void index_rebuild(struct log *l, const struct log_group *g, const struct
 	w->place.dir = w->dir;
 	w->segment = *s;
 	l->index_job = w;
-	diag_line(l->diag, DIAG_WARN, "log group=%llu index of the segment at %llu is bad, it is written anew",
-		(unsigned long long)g->id, (unsigned long long)s->first_index);
+	diag_line(l->diag, DIAG_WARN, "log group=%s index of the segment at %llu is bad, it is written anew", g->label,
+		(unsigned long long)s->first_index);
 	log_job(l, IO_LANE_SETTLE, &w->job);
 }
 

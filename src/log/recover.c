@@ -546,9 +546,8 @@ static enum err start_record(struct start *s)
 	for (uint32_t i = 0; i < l->groups_count; i++) {
 		struct log_group *g = l->groups[i];
 		if (!g->doubt) continue;
-		diag_line(l->diag, DIAG_ERROR, "log group=%llu is in doubt from index %llu on: %s",
-			(unsigned long long)g->id, (unsigned long long)g->doubt_from,
-			g->doubt_why ? g->doubt_why : "it was in doubt before");
+		diag_line(l->diag, DIAG_ERROR, "log group=%s is in doubt from index %llu on: %s", g->label,
+			(unsigned long long)g->doubt_from, g->doubt_why ? g->doubt_why : "it was in doubt before");
 		if (!g->doubt_why) g->doubt_why = mem_strdup("it was in doubt before");
 		diag_count(l->diag, COUNTER_log_groups_doubted);
 		if (!(g->doubt & DOUBT_RECORDED)) group_record_doubt(g);

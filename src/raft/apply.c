@@ -119,8 +119,8 @@ static enum err tail_take(struct group *g, struct slice entries, uint64_t commit
 static void hole_found(struct group *g, uint64_t contiguous_from)
 {
 	diag_line(g->set->diag, DIAG_WARN,
-		"raft group=%llu entries from %llu to %llu are missing, presents its log up to there",
-		(unsigned long long)g->id, (unsigned long long)g->last + 1, (unsigned long long)contiguous_from - 1);
+		"raft group=%s entries from %llu to %llu are missing, presents its log up to there",
+		log_group_label(g->log), (unsigned long long)g->last + 1, (unsigned long long)contiguous_from - 1);
 	g->has_hole = true;
 	doubt_look(g);
 	g->in_doubt = true;
@@ -130,7 +130,7 @@ static void hole_found(struct group *g, uint64_t contiguous_from)
 enum err tail_read_now(struct group *g, const struct log_group_info *info)
 {
 	enum err e = OK;
-	bool alone = !g->in_doubt && group_is_sole_voter(g);
+	bool alone = group_is_sole_voter(g); /* in doubt too: what is here before the gap was durable */
 	g->last = g->applied;
 	while (e == OK && g->last < info->last_index && g->state != GROUP_QUARANTINED) {
 		struct log_read_req r = { .from = g->last + 1, .to = info->last_index, .bytes_max = TAIL_READ_BYTES };

@@ -4,6 +4,8 @@
  * It presents its log up to the first gap, takes and acknowledges entries, and neither votes nor campaigns nor serves. It is whole
  * again when a leader has brought it to a commit index that is that leader's own: of an entry of the leader's term, because only
  * then the leader knows itself what is committed. Then the log records term and leader as this replica's vote. */
+#include <stdio.h>
+
 #include "group.h"
 
 /* Settled entries that are damaged come back with everything else only, from a peer. */
@@ -23,8 +25,22 @@ void doubt_open(struct group *g)
 	 * that made another leader's entries committed: such a leader has noticed after twice the election timeout. */
 	g->doubt_quiet_until_ms =
 		set_now_ms(g->set) + 2 * (uint64_t)g->set->options.election_ms + 4 * (uint64_t)g->set->options.tick_ms;
-	diag_line(g->set->diag, DIAG_WARN, "raft group=%llu is in doubt: %s", (unsigned long long)g->id,
+	diag_line(g->set->diag, DIAG_WARN, "raft group=%s is in doubt: %s", log_group_label(g->log),
 		log_group_doubt(g->log));
+}
+
+void doubt_stop(struct group *g)
+{
+	struct log_group_info info;
+	char range[64] = "";
+	log_group_info(g->log, &info);
+	if (info.lost_from && info.lost_to)
+		(void)snprintf(range, sizeof range, " about entries %llu to %llu", (unsigned long long)info.lost_from,
+			(unsigned long long)info.lost_to);
+	else if (info.lost_from)
+		(void)snprintf(range, sizeof range, " about entries from %llu on", (unsigned long long)info.lost_from);
+	group_stop(g, GROUP_READ_ONLY, "group %llu is in doubt%s, it can only be read: %s", (unsigned long long)g->id,
+		range, log_group_doubt(g->log));
 }
 
 bool group_may_vote(const struct group *g)
@@ -50,8 +66,8 @@ void doubt_ended(struct group *g, uint64_t term, uint64_t leader)
 	if (g->in_doubt) return; /* new damage was found meanwhile */
 	if (g->term == term) g->vote = leader;
 	diag_count(g->set->diag, COUNTER_raft_doubts_ended);
-	diag_line(g->set->diag, DIAG_INFO, "raft group=%llu is whole again, brought up by %llx in term %llu",
-		(unsigned long long)g->id, (unsigned long long)leader, (unsigned long long)term);
+	diag_line(g->set->diag, DIAG_INFO, "raft group=%s is whole again, brought up by %llx in term %llu",
+		log_group_label(g->log), (unsigned long long)leader, (unsigned long long)term);
 }
 
 void doubt_step(struct group *g)

@@ -81,6 +81,7 @@ static unsigned on_live_permille(void *owner, uint64_t first, uint64_t last)
 bool group_is_sole_voter(const struct group *g)
 {
 	struct members m;
+	if (g->conf.n == 0 && g->in_doubt) return g->set->options.alone;
 	if (members_decode(buf_slice(&g->conf), &m) != OK) return false;
 	const struct raft_member *self = members_find(&m, g->set->options.self);
 	return self && self->role == RAFT_VOTER && members_voters(&m) == 1;
@@ -89,11 +90,11 @@ bool group_is_sole_voter(const struct group *g)
 static void on_doubted(void *owner)
 {
 	struct group *g = owner;
-	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu is in doubt: %s", (unsigned long long)g->id,
+	diag_line(g->set->diag, DIAG_ERROR, "raft group=%s is in doubt: %s", log_group_label(g->log),
 		log_group_doubt(g->log));
 	doubt_look(g);
 	if (group_is_sole_voter(g)) {
-		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(g->log));
+		doubt_stop(g);
 		return;
 	}
 	group_wake(g);
@@ -227,7 +228,7 @@ void group_stop(struct group *g, enum group_state state, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(g->trouble, sizeof g->trouble, fmt, ap);
 	va_end(ap);
-	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu stopped: %s", (unsigned long long)g->id, g->trouble);
+	diag_line(g->set->diag, DIAG_ERROR, "raft group=%s stopped: %s", log_group_label(g->log), g->trouble);
 	g->state = state;
 	g->reopening = false;
 	instance_stop(g);
@@ -306,8 +307,8 @@ void group_watch(struct group *g)
 	if (!g->live) return;
 	if (raft_state(&g->raft) == RAFT_UNAVAILABLE) {
 		diag_count(g->set->diag, COUNTER_raft_gave_up);
-		diag_line(g->set->diag, DIAG_WARN, "raft group=%llu libraft gave up (%s), loading it anew",
-			(unsigned long long)g->id, raft_errmsg(&g->raft));
+		diag_line(g->set->diag, DIAG_WARN, "raft group=%s libraft gave up (%s), loading it anew",
+			log_group_label(g->log), raft_errmsg(&g->raft));
 		instance_reopen(g);
 		return;
 	}
@@ -517,16 +518,17 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	if (g->applied > info.state_index) tell_applied(g, true);
 	*out = g;
 	if (g->state == GROUP_QUARANTINED) return OK;
+	log_group_info(lg, &info); /* reading may have found more */
 	if (!g->in_doubt || !group_is_sole_voter(g)) {
 		instance_start(g);
-	} else if (info.doubt_votes_only) {
+	} else if (info.doubt_votes_only && !g->has_hole) {
 		/* Whatever it voted, it voted for itself: nobody else counts. The instance starts when that is recorded. */
 		struct write *w = write_new(g, WRITE_DOUBT_END);
 		w->seq = g->term;
 		w->last = r->options.self;
 		log_doubt_end(g->log, g->term, r->options.self, &w->req);
 	} else {
-		group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(lg));
+		doubt_stop(g);
 	}
 	return OK;
 }
@@ -561,7 +563,7 @@ enum err group_make(struct raft_groups *r, uint64_t id, const struct group_membe
 		*out = g;
 		/* A store that lost records of groups makes them in doubt: this one may have been here before (S7, S18). */
 		doubt_open(g);
-		if (g->in_doubt && group_is_sole_voter(g)) group_stop(g, GROUP_BROKEN, "%s", log_group_doubt(g->log));
+		if (g->in_doubt && group_is_sole_voter(g)) doubt_stop(g);
 	} else {
 		group_release(g);
 	}

@@ -96,7 +96,7 @@ struct group {
 	const struct group_ops *ops;
 	void *owner;
 	enum group_state state;
-	char trouble[160];
+	char trouble[320];
 	struct list link_all, link_awake, link_dirty;
 	struct list asyncs;
 
@@ -292,6 +292,8 @@ void member_step(struct group *g);
 void member_lost(struct group *g);
 void member_finish(struct group *g);
 void doubt_open(struct group *g);
+/* A sole voter in doubt stops: nobody can tell it what it lost. */
+void doubt_stop(struct group *g);
 void doubt_look(struct group *g); /* again: what the log says */
 bool doubt_refuses_append(struct group *g, const struct frame_append *a);
 void doubt_step(struct group *g);

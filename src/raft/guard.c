@@ -15,8 +15,8 @@ static void alarm(struct group *g, const struct frame *f, const char *what)
 	diag_count(g->set->diag, COUNTER_raft_frames_alarmed);
 	if (now < g->said_at_ms) return;
 	g->said_at_ms = now + SAY_EVERY_MS;
-	diag_line(g->set->diag, DIAG_ERROR, "raft group=%llu from=%llx dropped a message that no honest peer sends: %s",
-		(unsigned long long)g->id, (unsigned long long)f->from, what);
+	diag_line(g->set->diag, DIAG_ERROR, "raft group=%s from=%llx dropped a message that no honest peer sends: %s",
+		log_group_label(g->log), (unsigned long long)f->from, what);
 }
 
 /* ---- followers ---- */
@@ -256,9 +256,9 @@ static bool rejection_noted(struct group *g, struct follower *p, const struct fr
 	if (a->rejected <= p->match && p->acked && !is_off(g, FAULT_bug_s7_short_match)) {
 		/* S7: it has forgotten what it acknowledged in this very term. The library would wait for ever, and counts the acks. */
 		diag_line(g->set->diag, DIAG_WARN,
-			"raft group=%llu follower=%llx came back without entries that it had acknowledged (%llu of "
+			"raft group=%s follower=%llx came back without entries that it had acknowledged (%llu of "
 			"%llu), giving up leadership",
-			(unsigned long long)g->id, (unsigned long long)p->id, (unsigned long long)a->last_index,
+			log_group_label(g->log), (unsigned long long)p->id, (unsigned long long)a->last_index,
 			(unsigned long long)p->match);
 		group_step_down(g);
 		return false;

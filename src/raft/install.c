@@ -115,7 +115,7 @@ static bool changes_are_whole(struct slice changes)
 static void refuse(struct install *i, const char *why)
 {
 	struct group *g = i->async.g;
-	diag_line(g->set->diag, DIAG_WARN, "raft group=%llu refill from=%llx given up: %s", (unsigned long long)g->id,
+	diag_line(g->set->diag, DIAG_WARN, "raft group=%s refill from=%llx given up: %s", log_group_label(g->log),
 		(unsigned long long)i->from, why);
 	answer(g, i->from, i->term, i->id, FRAME_ANSWER_NO, 0, g->last, 0);
 	install_end(i);

@@ -333,6 +333,8 @@ void group_status(const struct group *g, struct group_status *out)
 		struct log_group_info info;
 		log_group_info(g->log, &info);
 		out->durable = info.durable_index;
+		out->lost_from = info.lost_from;
+		out->lost_to = info.lost_to;
 	}
 	if (!g->live) return;
 	out->leader = group_leader(g);
@@ -341,8 +343,10 @@ void group_status(const struct group *g, struct group_status *out)
 		member_status(g, &g->raft.configuration.servers[i], &out->member[i]);
 }
 
+bool group_is_read_only(const struct group *g) { return g->state == GROUP_READ_ONLY; }
+
 const char *group_trouble(const struct group *g)
 {
-	if (g->state == GROUP_QUARANTINED || g->state == GROUP_BROKEN) return g->trouble;
+	if (g->state == GROUP_QUARANTINED || g->state == GROUP_BROKEN || g->state == GROUP_READ_ONLY) return g->trouble;
 	return g->in_doubt ? log_group_doubt(g->log) : "";
 }

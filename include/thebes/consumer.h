@@ -75,6 +75,8 @@ void consumer_info_print(struct buf *b, struct consumer *k);
 
 /* A pull request (spec §5.10): body as published, reply where messages and statuses go. A body that cannot be read is answered 400. */
 void consumer_pull(struct consumer *k, struct slice body, struct slice reply);
+/* Answers a pull request with 409 and a sentence: the stream can not deliver. */
+void consumer_refuse(struct consumer *k, struct slice reply, const char *why);
 /* An ack: tokens after `$JS.ACK.<stream>.<consumer>.` (delivered, sseq, cseq, ts, pending), the payload, and the reply of a double ack
  * (may be empty). What makes no sense is ignored, as the peers do. False: there is no such consumer. */
 bool consumers_ack(

@@ -15,7 +15,7 @@ enum js_error_id {
 
 struct js_error {
 	enum js_error_id id; /* JS_OK: none */
-	char text[256];      /* the description with its argument filled in */
+	char text[400];      /* the description with its argument filled in */
 };
 /* Sets the error; `arg` replaces the {…} of its text (printf-like; NULL when it has none). Returns false, so that a check can
  * `return js_error_set(…)`. */

@@ -43,6 +43,8 @@ void meta_close(struct meta *m, void (*closed)(void *arg), void *arg); /* then m
 void meta_free(struct meta *m);
 
 bool meta_is_leader(const struct meta *m);
+/* The catalogue can only be read (S7): what damage took of it nobody else has. The sentence; NULL when it is not so. */
+const char *meta_doubt(const struct meta *m);
 /* Rows in order of (account, name). `each` may not change the catalogue; false stops. */
 typedef bool meta_each_fn(void *arg, const struct meta_stream *row);
 void meta_each(const struct meta *m, meta_each_fn *each, void *arg);

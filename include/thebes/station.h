@@ -42,6 +42,8 @@ struct stations {
 	struct station_limits limits; /* of the server: max_memory and max_store alone */
 	uint64_t used[2];             /* bytes by enum stream_storage */
 	char *domain;                 /* owned: what answers call this system (spec §5.1); NULL: it has no name */
+	/* The catalogue is in doubt: a stream's own configuration may be newer than that of its row, and stands. */
+	bool config_may_be_old;
 	uint64_t open_count, closing_count;
 	bool closing;
 	void (*closed)(void *arg);

@@ -77,7 +77,8 @@ struct stream_options {
 	const struct group_member *make_members;
 	unsigned make_member_count;
 	int64_t created_ns;
-	void *user; /* whose stream it is: station's */
+	bool keeps_config; /* what the group has applied stands, also where the catalogue says something else */
+	void *user;        /* whose stream it is: station's */
 	/* Called once the stream exists and before anything is restored or applied: the place for stream_consumers_set. May be NULL. */
 	void (*attach)(void *user, struct stream *s);
 };
@@ -98,7 +99,12 @@ int64_t stream_created_ns(const struct stream *s);
 void *stream_user(const struct stream *s);
 struct group *stream_group(const struct stream *s);
 bool stream_is_leader(const struct stream *s); /* true only after the no-op of its own term is applied */
-uint64_t stream_hash(const struct stream *s);  /* of the applied state */
+/* Nobody else has what damage took (S7): what is intact can be read, nothing can be proposed. The sentence that says so, with group and range;
+ * NULL when it is not so. */
+const char *stream_doubt(const struct stream *s);
+/* Why this message can not be served, when that is because of the doubt; NULL: not because of it. seq 0: the newest, whichever that is. */
+const char *stream_doubt_about(const struct stream *s, uint64_t seq);
+uint64_t stream_hash(const struct stream *s); /* of the applied state */
 
 /* The catalogue has a new configuration: the leader proposes it to the group. */
 void stream_want_config(struct stream *s, const struct stream_config *c);

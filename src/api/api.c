@@ -77,6 +77,7 @@ void api_refuse_err(struct api_request *r, enum err e)
 	case ERR_CLOSED: api_drop(r); return;
 	case ERR_NO_SPACE: api_refuse(r, JS_STORAGE_RESOURCES, NULL); return;
 	case ERR_FULL: api_refuse(r, JS_INSUFFICIENT_RESOURCES, NULL); return;
+	case ERR_DOUBT: api_refuse(r, JS_STORE_FAILED, meta_doubt(r->api->meta)); return;
 	default: api_refuse(r, JS_UNAVAILABLE, NULL); return;
 	}
 }
@@ -143,9 +144,21 @@ struct consumer *api_consumer(struct api_request *r, struct station **s)
 	return k;
 }
 
+bool api_may_change(struct api_request *r, const struct station *s)
+{
+	const char *doubt = stream_doubt(station_stream(s));
+	if (doubt) api_refuse(r, JS_STORE_FAILED, doubt);
+	return !doubt;
+}
+
 void api_after_sync(struct api_request *r, struct station *s, void (*then)(struct stream_req *q))
 {
-	if (!stream_is_leader(station_stream(s))) { /* damaged, or not led yet: what it knows may be old */
+	if (stream_doubt(station_stream(s))) { /* nothing is in flight, and what is there stays as it is */
+		r->stream_req = (struct stream_req) { .result = OK };
+		then(&r->stream_req);
+		return;
+	}
+	if (!stream_is_leader(station_stream(s))) { /* not led yet, or not any more: what it knows may be old */
 		api_refuse(r, JS_UNAVAILABLE, NULL);
 		return;
 	}
@@ -203,7 +216,12 @@ static void pull(struct api_account *a, struct slice rest, const struct msg *m)
 	if (dot < 0) return;
 	struct station *s = stations_find(a->api->stations, a->account->name, slice_first(rest, (size_t)dot));
 	struct consumer *k = s ? consumers_find(station_consumers(s), slice_from(rest, (size_t)dot + 1)) : NULL;
-	if (k) consumer_pull(k, m->payload, m->reply);
+	const char *doubt = k ? stream_doubt(station_stream(s)) : NULL;
+	if (doubt) {
+		consumer_refuse(k, m->reply, doubt);
+	} else if (k) {
+		consumer_pull(k, m->payload, m->reply);
+	}
 }
 
 static bool is_pull_of_nobody(struct api_account *a, struct slice rest)
@@ -279,7 +297,8 @@ static bool api_deliver_ack(struct sink *k, struct sub *sub, const struct msg *m
 	if (dot < 0) return false;
 	struct slice consumer = slice_first(rest, (size_t)dot);
 	struct station *s = stations_find(a->api->stations, a->account->name, stream);
-	return s &&
+	/* in doubt nothing can be acknowledged: who waits for an answer hears at once that nobody took it */
+	return s && !stream_doubt(station_stream(s)) &&
 	       consumers_ack(station_consumers(s), consumer, slice_from(rest, (size_t)dot + 1), m->payload, m->reply);
 }
 

@@ -53,7 +53,9 @@ void api_fail(struct api_request *r);               /* with r->error */
 void api_refuse(struct api_request *r, enum js_error_id id, const char *text);
 void api_refuse_err(struct api_request *r, enum err e); /* what a room said; an unknown outcome is not answered */
 void api_drop(struct api_request *r);
-/* Runs `then` when everything in flight of the stream is applied. */
+/* False: the stream is in doubt, and the request was refused so (10077). */
+must_check bool api_may_change(struct api_request *r, const struct station *s);
+/* Runs `then` when everything in flight of the stream is applied; at once, for reading, when it is in doubt. */
 void api_after_sync(struct api_request *r, struct station *s, void (*then)(struct stream_req *q));
 /* The body's object (the caller's to release; NULL when there is no body) with what is wanted of it; false: answered with 10025. */
 must_check bool api_body(struct api_request *r, const struct js_want *wants, size_t count, struct json_t **root);

@@ -21,7 +21,9 @@ static void counted(struct consumer_wait *w, struct consumer *k)
 static void answer_info(struct api_request *r, struct consumer *k)
 {
 	r->consumer_wait = (struct consumer_wait) { .done = counted };
-	if (consumer_is_counted(k)) {
+	struct station *s = api_station(r);
+	if (!s) return;
+	if (consumer_is_counted(k) || stream_doubt(station_stream(s))) {
 		counted(&r->consumer_wait, k);
 	} else {
 		consumer_when_counted(k, &r->consumer_wait);
@@ -44,7 +46,7 @@ static void created(struct consumer_req *q)
 static void create(struct api_request *r, enum consumer_via via)
 {
 	struct station *s = api_station(r);
-	if (!s) return;
+	if (!s || !api_may_change(r, s)) return;
 	r->consumer_req = (struct consumer_req) { .done = created };
 	consumers_create(station_consumers(s), via, slice_of_str(r->consumer), slice_of_str(r->tail),
 		buf_slice(&r->body), &r->consumer_req);
@@ -75,7 +77,7 @@ static void deleted(struct consumer_req *q)
 void api_consumer_delete(struct api_request *r)
 {
 	struct station *s = api_station(r);
-	if (!s) return;
+	if (!s || !api_may_change(r, s)) return;
 	r->consumer_req = (struct consumer_req) { .done = deleted };
 	consumers_delete(station_consumers(s), slice_of_str(r->consumer), &r->consumer_req);
 	station_mark_dirty(s);

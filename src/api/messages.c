@@ -15,6 +15,19 @@ static void print_base64(struct buf *b, const char *key, struct slice v)
 	buf_append_byte(b, '"');
 }
 
+/* A message that is not there: unless damage took it, or may have. */
+static void refuse_lost(struct api_request *r, const char *damaged)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	const char *doubt = damaged ? stream_doubt(station_stream(s)) : stream_doubt_about(station_stream(s), r->seq);
+	if (damaged || doubt) {
+		api_refuse(r, JS_STORE_FAILED, doubt ? doubt : damaged);
+	} else {
+		api_refuse(r, JS_NO_MESSAGE, NULL);
+	}
+}
+
 static void got(struct stream_read *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, read);
@@ -26,12 +39,12 @@ static void got(struct stream_read *q)
 	}
 	if (e == ERR_CORRUPT || e == ERR_IO) {
 		stream_read_release(q);
-		api_refuse(r, JS_UNAVAILABLE, "the message is damaged");
+		refuse_lost(r, "the message is damaged");
 		return;
 	}
 	if (e != OK || !exact) {
 		stream_read_release(q);
-		api_refuse(r, JS_NO_MESSAGE, NULL);
+		refuse_lost(r, NULL);
 		return;
 	}
 	const struct stream_msg *m = &q->msgs[0];
@@ -79,6 +92,12 @@ static void get_synced(struct stream_req *sync)
 	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	struct newest n = { 0 };
 	bool bad = (last.n && (next.n || seq)) || (!last.n && !next.n && seq == 0);
+	const char *doubt = last.n ? stream_doubt_about(station_stream(s), 0) : NULL;
+	if (!bad && doubt) { /* a newer one may be lost */
+		json_decref(root);
+		api_refuse(r, JS_STORE_FAILED, doubt);
+		return;
+	}
 	if (!bad && last.n) {
 		struct slice filter = last;
 		if (!stream_knows_last(station_stream(s), filter)) {
@@ -193,7 +212,7 @@ void api_msg_delete(struct api_request *r)
 		api_refuse(r, JS_STREAM_SEALED, NULL);
 	} else if (c->deny_delete) {
 		api_refuse(r, JS_STREAM_MSG_DELETE, "message delete not permitted");
-	} else {
+	} else if (api_may_change(r, s)) {
 		api_after_sync(r, s, delete_synced);
 	}
 }

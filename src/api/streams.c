@@ -68,6 +68,21 @@ static void print_state(struct buf *b, struct stream *s, struct info_wish *wish)
 	buf_printf(b, ",\"consumer_count\":%llu}", (unsigned long long)st.consumer_count);
 }
 
+/* A field of our own: clients leave out what they do not know. */
+static void print_doubt(struct buf *b, const struct stream *s)
+{
+	const char *doubt = stream_doubt(s);
+	if (!doubt) return;
+	struct group_status g;
+	group_status(stream_group(s), &g);
+	buf_printf(b, ",\"doubt\":{\"group\":%llu", (unsigned long long)group_id(stream_group(s)));
+	if (g.lost_from) buf_printf(b, ",\"from\":%llu", (unsigned long long)g.lost_from);
+	if (g.lost_to) buf_printf(b, ",\"to\":%llu", (unsigned long long)g.lost_to);
+	buf_append_str(b, ",\"reason\":");
+	api_string_print(b, slice_of_str(doubt));
+	buf_append_byte(b, '}');
+}
+
 static void print_info(struct buf *b, struct station *s, const char *domain, struct info_wish *wish)
 {
 	buf_append_str(b, "\"config\":");
@@ -76,6 +91,7 @@ static void print_info(struct buf *b, struct station *s, const char *domain, str
 	api_time_print(b, stream_created_ns(station_stream(s)));
 	buf_append_str(b, ",\"state\":");
 	print_state(b, station_stream(s), wish);
+	print_doubt(b, station_stream(s));
 	if (!domain) return;
 	buf_append_str(b, ",\"domain\":");
 	api_string_print(b, slice_of_str(domain));
@@ -87,6 +103,7 @@ bool api_stream_ready(struct api_request *r)
 {
 	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
 	if (!s) return false;
+	if (r->did_create && stream_doubt(station_stream(s))) return true;
 	return stream_is_leader(station_stream(s)) && (r->did_create || stream_config_is_settled(station_stream(s)));
 }
 
@@ -219,7 +236,7 @@ void api_stream_update(struct api_request *r)
 {
 	if (!take_config(r)) return;
 	struct station *s = api_station(r);
-	if (!s) return;
+	if (!s || !api_may_change(r, s)) return;
 	if (!stream_config_can_update(stream_config(station_stream(s)), &r->config, &r->error)) {
 		api_fail(r);
 		return;
@@ -427,7 +444,7 @@ void api_stream_purge(struct api_request *r)
 		api_refuse(r, JS_STREAM_SEALED, NULL);
 	} else if (stream_config(station_stream(s))->deny_purge) {
 		api_refuse(r, JS_STREAM_PURGE, "stream purge not permitted");
-	} else {
+	} else if (api_may_change(r, s)) {
 		api_after_sync(r, s, purge_synced);
 	}
 }

@@ -185,10 +185,11 @@ static void print_row(json_t *info)
 	struct buf name = { 0 };
 	unsigned partition;
 	station_name_external(&name, slice_of_str(json_string_value(json_object_get(config, "name"))), &partition);
-	(void)printf("%-32s %9u %12lld %14lld %9lld\n", buf_str(&name), partition,
+	(void)printf("%-32s %9u %12lld %14lld %9lld%s\n", buf_str(&name), partition,
 		(long long)json_integer_value(json_object_get(state, "messages")),
 		(long long)json_integer_value(json_object_get(state, "bytes")),
-		(long long)json_integer_value(json_object_get(state, "consumer_count")));
+		(long long)json_integer_value(json_object_get(state, "consumer_count")),
+		json_object_get(info, "doubt") ? "  in doubt" : "");
 	buf_deinit(&name);
 }
 
@@ -278,6 +279,7 @@ static void show_limits(json_t *config)
 static int show_info(const struct options *o, json_t *info)
 {
 	json_t *state = json_object_get(info, "state"), *config = json_object_get(info, "config"), *subject;
+	json_t *doubt = json_object_get(info, "doubt");
 	const char *retention = json_string_value(json_object_get(config, "retention"));
 	struct buf name = { 0 };
 	unsigned partition;
@@ -301,6 +303,7 @@ static int show_info(const struct options *o, json_t *info)
 	(void)printf("  messages     %lld, sequences %lld to %lld\n  bytes        %lld\n  groups       %lld\n",
 		number(state, "messages"), number(state, "first_seq"), number(state, "last_seq"),
 		number(state, "bytes"), number(state, "consumer_count"));
+	if (doubt) (void)printf("  in doubt     %s\n", json_string_value(json_object_get(doubt, "reason")));
 	buf_deinit(&name);
 	return 0;
 }

@@ -548,6 +548,14 @@ static const char *check_room(struct consumer *k, const struct pull *p)
 	return (int64_t)k->waiting_count < k->config.max_waiting ? NULL : "409 Exceeded MaxWaiting";
 }
 
+void consumer_refuse(struct consumer *k, struct slice reply, const char *why)
+{
+	char status[512];
+	if (reply.n == 0) return;
+	(void)snprintf(status, sizeof status, "409 %s", why);
+	send_status(k, reply, status, NULL);
+}
+
 void consumer_pull(struct consumer *k, struct slice body, struct slice reply)
 {
 	char text[128];

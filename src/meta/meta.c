@@ -348,11 +348,14 @@ enum err meta_open(struct raft_groups *groups, struct io *io, struct diag *diag,
 	list_init(&m->requests);
 	m->next_group = META_GROUP + 1;
 	enum err e;
-	if (log_group_find(groups->log, META_GROUP)) {
+	struct log_group *known = log_group_find(groups->log, META_GROUP);
+	if (known) log_group_set_name(known, SLICE("catalogue"));
+	if (known) {
 		e = group_open(groups, META_GROUP, &meta_group_ops, m, &m->group);
 	} else {
 		struct group_member only = { self, GROUP_VOTER };
 		e = group_make(groups, META_GROUP, &only, 1, &meta_group_ops, m, &m->group);
+		if (e == OK) log_group_set_name(group_log(m->group), SLICE("catalogue"));
 	}
 	if (e != OK) {
 		m->group = NULL;
@@ -391,6 +394,12 @@ void meta_free(struct meta *m)
 /* ---- looking ---- */
 
 bool meta_is_leader(const struct meta *m) { return m->leading; }
+
+const char *meta_doubt(const struct meta *m)
+{
+	return m->group && group_is_read_only(m->group) ? group_trouble(m->group) : NULL;
+}
+
 uint64_t meta_hash(const struct meta *m) { return m->hash ^ m->next_group; }
 uint64_t meta_next_group(const struct meta *m) { return m->next_group; }
 

@@ -27,6 +27,8 @@ static void row_added(void *arg, const struct meta_stream *row)
 	/* After a start, and when the last rows are applied late, their groups are there. What an earlier process kept in memory is over: it is
 	 * renewed when the catalogue is led. A failure was said. */
 	bool is_there = log_group_find(v->log, row->group) != NULL;
+	/* That the stream was deleted may be what the catalogue lost: it is not made anew. */
+	if (!is_there && v->meta && meta_doubt(v->meta)) return;
 	enum err e = !is_there || !is_in_memory(row) ? stations_add(&v->stations, row, !is_there) : OK;
 	/* the row stays: it is a matter of room */
 	if (!is_there && (e == ERR_NO_SPACE || e == ERR_FULL))
@@ -292,8 +294,9 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	}
 	uint64_t self = log_identity(v->log)->raft_id;
 	/* With small slots the log takes smaller entries than raft would: too large is an answer, not an assertion. */
-	struct raft_options options = { .self = self,
-		.entry_bytes_max = u64_min(log_entry_bytes_max(v->log), 16 * MIB) };
+	struct raft_options options = {
+		.self = self, .alone = true, .entry_bytes_max = u64_min(log_entry_bytes_max(v->log), 16 * MIB)
+	};
 	struct raft_links links = { .send = no_link };
 	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);
@@ -301,6 +304,11 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	e = meta_open(&v->groups, io, diag, self, &catalogue_ops, v, &v->meta);
 	if (e != OK) (void)snprintf(why, why_bytes, "the catalogue of streams can not be opened: %s", err_text(e));
 	if (e == OK) {
+		const char *doubt = meta_doubt(v->meta);
+		if (doubt)
+			diag_line(diag, DIAG_ERROR,
+				"vault: the catalogue of streams is damaged, none can be made or deleted: %s", doubt);
+		v->stations.config_may_be_old = doubt != NULL;
 		meta_each(v->meta, open_row, v);
 		api_init(&v->api, io, diag, &v->stations, v->meta);
 		open_accounts(v, auth, conf);
@@ -319,7 +327,7 @@ static bool is_settled(const struct group *g)
 {
 	struct group_status s;
 	group_status(g, &s);
-	return s.leading || s.state == GROUP_QUARANTINED || s.state == GROUP_BROKEN;
+	return s.leading || s.state == GROUP_QUARANTINED || s.state == GROUP_BROKEN || s.state == GROUP_READ_ONLY;
 }
 
 static bool station_waits(void *arg, struct station *s)
@@ -333,7 +341,7 @@ bool vault_is_ready(struct vault *v)
 {
 	if (v->is_ready || v->state == VAULT_OFF) return true;
 	if (!v->is_tidy && meta_is_leader(v->meta)) tidy_up(v);
-	bool all = v->is_tidy && v->renewing == 0;
+	bool all = (v->is_tidy && v->renewing == 0) || meta_doubt(v->meta);
 	if (all) stations_each(&v->stations, SLICE_NULL, station_waits, &all);
 	bool late = io_now_ns(v->io) > v->opened_ns + SECONDS(READY_MAX_S);
 	if (late && !all)

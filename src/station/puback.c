@@ -145,7 +145,12 @@ bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 	struct admission a;
 	struct js_error e = { 0 };
 	uint64_t duplicate_of = 0;
-	if (!stream_is_leader(s->stream)) return true; /* no answer: the publisher retries */
+	if (!stream_is_leader(s->stream)) { /* no answer: the publisher retries; unless that leads nowhere */
+		const char *doubt = stream_doubt(s->stream);
+		if (doubt) (void)js_error_set(&e, JS_STORE_FAILED, "%s", doubt);
+		if (doubt) send_error(s, reply, &e);
+		return true;
+	}
 	if (reply.n > UINT16_MAX) return false;
 	struct msg clean = *m;
 	uint8_t *stripped = NULL;

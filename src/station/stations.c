@@ -83,6 +83,17 @@ static void attach(void *user, struct stream *stream)
 	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending);
 }
 
+/* What lines about the stream's group call it: an operator knows no numbers of groups. */
+static void name_group(struct stations *t, const struct meta_stream *row)
+{
+	struct log_group *g = log_group_find(t->groups->log, row->group);
+	struct buf name = { 0 };
+	if (!slice_eq(row->account, AUTH_ACCOUNT_GLOBAL)) buf_printf(&name, "%.*s/", SLICE_FMT(row->account));
+	buf_append_slice(&name, row->name);
+	if (g) log_group_set_name(g, buf_slice(&name));
+	buf_deinit(&name);
+}
+
 enum err stations_add(struct stations *t, const struct meta_stream *row, bool make)
 {
 	struct stream_config config;
@@ -106,12 +117,14 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		.group = row->group,
 		.created_ns = row->created_ns,
 		.user = s,
+		.keeps_config = t->config_may_be_old,
 		.attach = attach };
 	if (make) {
 		o.make_members = &self;
 		o.make_member_count = 1;
 	}
 	t->open_count++;
+	name_group(t, row);
 	enum err e = stream_open(&o, &config, &s->stream);
 	stream_config_deinit(&config);
 	if (e != OK) {
@@ -120,6 +133,7 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		station_free(s);
 		return e;
 	}
+	name_group(t, row);
 	station_count(s);
 	subscribe(s);
 	void *old = map_put(&t->by_name, s);

@@ -19,7 +19,7 @@ bool js_error_set(struct js_error *e, enum js_error_id id, const char *arg_fmt, 
 {
 	ASSERT(id > JS_OK && id < JS_ERROR_COUNT);
 	const char *text = errors[id].text, *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL;
-	char arg[160] = "";
+	char arg[320] = "";
 	if (arg_fmt) {
 		va_list ap;
 		va_start(ap, arg_fmt);

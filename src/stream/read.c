@@ -191,6 +191,7 @@ struct read_work {
 	struct io_timer rest;         /* others have their turn */
 	struct chunk *held[HELD_MAX]; /* msgs point into them */
 	uint32_t held_count, cap, asked;
+	bool continued; /* the log reads on from a chunk, not from what is asked for */
 	uint64_t asked_for, bytes;
 };
 
@@ -350,7 +351,12 @@ static void chunk_read(struct log_read_req *q)
 	}
 	enum err e = q->result == OK ? chunks_add(s, &q->entries) : q->result;
 	buf_deinit(&q->entries);
-	if (e == OK) {
+	bool was_continued = w->continued;
+	w->continued = false;
+	if (e == ERR_CORRUPT && was_continued) { /* damaged on the way there: what is asked for may be whole */
+		w->log.result = OK;
+		log_read_seq(group_log(s->group), w->read->next, &w->log);
+	} else if (e == OK) {
 		ask_disk(w);
 	} else {
 		finish(w->read, e == ERR_COMPACTED ? ERR_NOT_FOUND : e);
@@ -383,7 +389,8 @@ static void ask_disk(struct read_work *w)
 		.done = chunk_read, .bytes_max = COLD_BYTES, .holes = true, .to = s->machine.index
 	};
 	w->log.from = chunks_continue(s, r->next);
-	if (w->log.from && w->log.from <= w->log.to) {
+	w->continued = w->log.from && w->log.from <= w->log.to;
+	if (w->continued) {
 		log_read(group_log(s->group), &w->log);
 	} else {
 		log_read_seq(group_log(s->group), r->next, &w->log);

@@ -162,6 +162,7 @@ static void config_done(struct stream_req *r)
 
 static void propose_wanted_config(struct stream *s)
 {
+	if (s->options.keeps_config) return;
 	if (s->config_proposed || stream_config_equal(&s->machine.config, &s->wanted)) return;
 	s->config_req = (struct stream_req) { .done = config_done };
 	s->config_proposed = stream_propose_config(s, &s->wanted, &s->config_req) == OK;
@@ -171,6 +172,7 @@ void stream_want_config(struct stream *s, const struct stream_config *c)
 {
 	stream_config_deinit(&s->wanted);
 	stream_config_copy(&s->wanted, c);
+	s->options.keeps_config = false;
 	if (s->leading) propose_wanted_config(s);
 }
 
@@ -285,6 +287,21 @@ int64_t stream_created_ns(const struct stream *s) { return s->options.created_ns
 void *stream_user(const struct stream *s) { return s->options.user; }
 struct group *stream_group(const struct stream *s) { return s->group; }
 bool stream_is_leader(const struct stream *s) { return s->leading; }
+
+const char *stream_doubt(const struct stream *s)
+{
+	return s->group && !s->closing && group_is_read_only(s->group) ? group_trouble(s->group) : NULL;
+}
+
+/* What came behind a gap, or may have come, is not applied: which message is the newest is not known then. */
+const char *stream_doubt_about(const struct stream *s, uint64_t seq)
+{
+	const char *doubt = stream_doubt(s);
+	struct group_status g;
+	if (!doubt || (seq && seq <= s->machine.seqs.last_seq)) return NULL;
+	group_status(s->group, &g);
+	return g.lost_to == 0 || g.lost_to > g.applied ? doubt : NULL;
+}
 
 uint64_t stream_hash(const struct stream *s)
 {

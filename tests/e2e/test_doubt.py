@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One flipped bit on a node that has no peers (rule S7): the stream that it touches is shown, read as far as it is intact, refuses what it
+can not keep with a sentence that names group and range, and can be given up or taken back; the others do not notice."""
+import asyncio
+import json
+import subprocess
+
+import harness
+import nats.errors
+import nats.js.errors
+import pytest
+
+pytestmark = [pytest.mark.jetstream, pytest.mark.thebes]
+
+SMALL_SLOTS = "journal { slot_size: 1MB, slot_count: 4 }\n"
+
+
+def files_of(server, what):
+    return sorted((server.store / "jetstream").glob(what))
+
+
+def flip(server, what, text, at=0):
+    """Flips one bit of every copy of the text in the store's files; how many there were."""
+    count = 0
+    for path in files_of(server, what):
+        data = bytearray(path.read_bytes())
+        place = data.find(text)
+        while place >= 0:
+            data[place + at] ^= 0x10
+            count += 1
+            place = data.find(text, place + 1)
+        if count:
+            path.write_bytes(data)
+    return count
+
+
+def run(server, *words, code=0):
+    done = subprocess.run([str(server.binary), *words, "-s", server.url()], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
+async def ask(nc, subject, body=None):
+    return json.loads((await nc.request("$JS.API." + subject, json.dumps(body).encode() if body is not None else b"", timeout=5)).data)
+
+
+async def fill(js, names, count, size=0):
+    for name in names:
+        await js.add_stream(name=name, subjects=[f"{name}.>"])
+        for i in range(1, count + 1):
+            if i == 11:
+                await consume(js, name, 3)
+            await js.publish(f"{name}.k{i % 5}", b"<%s-%d>" % (name.encode(), i) + b"." * size)
+
+
+def assert_refused(answer, group, *words):
+    error = answer["error"]
+    assert error["err_code"] == 10077 and error["code"] == 503, answer
+    assert f"group {group} is in doubt" in error["description"], answer
+    for word in words:
+        assert word in error["description"], answer
+
+
+async def assert_whole(js, name, count):
+    """The neighbour: read, published to, consumed."""
+    assert (await js.stream_info(name)).state.messages >= count
+    assert (await js.get_msg(name, 1)).data.startswith(b"<%s-1>" % name.encode())
+    await js.publish(f"{name}.more", b"more")
+    sub = await js.pull_subscribe(f"{name}.k1", "reader")
+    for message in await sub.fetch(3, timeout=5):
+        await message.ack_sync(timeout=5)
+    await sub.unsubscribe()
+
+
+async def assert_read_only(nc, js, server, name, group, last):
+    """What can not be kept is refused at once, by name; what does not change anything works."""
+    info = await ask(nc, f"STREAM.INFO.{name}")
+    assert info["doubt"]["group"] == group and info["doubt"]["from"] > 0 and f"group {group}" in info["doubt"]["reason"]
+    assert info["state"]["last_seq"] == last
+    assert (await js.stream_info(name)).state.last_seq == last
+    assert name in (await ask(nc, "STREAM.NAMES"))["streams"]
+    listed = {s["config"]["name"]: s for s in (await ask(nc, "STREAM.LIST"))["streams"]}
+    assert "doubt" in listed[name] and [n for n, s in listed.items() if "doubt" in s] == [name]
+    assert "in doubt" in run(server, "station", "ls") and f"group {group} is in doubt" in run(server, "station", "info", name)
+
+    with pytest.raises(nats.js.errors.APIError) as error:
+        await js.publish(f"{name}.k1", b"no", timeout=5)
+    assert error.value.err_code == 10077 and f"group {group} is in doubt" in error.value.description
+    assert_refused(await ask(nc, f"STREAM.PURGE.{name}"), group)
+    assert_refused(await ask(nc, f"STREAM.MSG.DELETE.{name}", {"seq": 1}), group)
+    assert_refused(await ask(nc, f"STREAM.UPDATE.{name}", {"name": name, "subjects": [f"{name}.>"], "max_msgs": 7}), group)
+    assert_refused(await ask(nc, f"CONSUMER.DURABLE.CREATE.{name}.new", {"stream_name": name, "config": {"durable_name": "new", "ack_policy": "explicit"}}), group)
+    assert_refused(await ask(nc, f"CONSUMER.DELETE.{name}.old"), group)
+    # who makes it again as it is finds it there
+    assert "error" not in await ask(nc, f"STREAM.CREATE.{name}", {k: v for k, v in info["config"].items() if k != "created"})
+
+
+async def assert_consumer_rests(nc, name, group, acked):
+    info = await ask(nc, f"CONSUMER.INFO.{name}.old")
+    assert info["ack_floor"]["stream_seq"] == acked
+    assert (await ask(nc, f"CONSUMER.NAMES.{name}"))["consumers"] == ["old"]
+    status = await nc.request(f"$JS.API.CONSUMER.MSG.NEXT.{name}.old", b'{"batch":1,"expires":2000000000}', timeout=5)
+    assert status.headers["Status"] == "409" and f"group {group} is in doubt" in status.headers["Description"]
+    with pytest.raises(nats.errors.NoRespondersError):
+        await nc.request(f"$JS.ACK.{name}.old.1.1.1.1.1", b"", timeout=5)
+
+
+async def consume(js, name, count):
+    sub = await js.pull_subscribe("", "old", stream=name)
+    for message in await sub.fetch(count, timeout=5):
+        await message.ack_sync(timeout=5)
+    await sub.unsubscribe()
+
+
+async def test_a_bit_in_the_journal(make_server, connect):
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 40)
+    server.kill()
+    assert flip(server, "journal/*", b"<A-17>") == 1
+
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    await assert_whole(js, "B", 40)
+    await assert_read_only(nc, js, server, "A", 2, 16)
+    await assert_consumer_rests(nc, "A", 2, 3)
+    for i in range(1, 17):
+        assert (await js.get_msg("A", i)).data == b"<A-%d>" % i
+    assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 17}), 2)
+    assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 30}), 2)
+    assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"last_by_subj": "A.k1"}), 2)
+    assert (await ask(nc, "STREAM.MSG.GET.A", {"seq": 2, "next_by_subj": "A.k3"}))["message"]["seq"] == 3
+    assert server.log_text().count("group=2 (A)") >= 1
+    # it stays so over starts, and the operator may give it up
+    server.kill()
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    assert "doubt" in await ask(nc, "STREAM.INFO.A")
+    run(server, "station", "rm", "-y", "A")
+    with pytest.raises(nats.js.errors.NotFoundError):
+        await js.stream_info("A")
+    await js.add_stream(name="A", subjects=["A.>"])
+    assert (await js.publish("A.k1", b"new")).seq == 1
+    await assert_whole(js, "B", 41)
+
+
+async def test_a_bit_in_a_segment(make_server, connect):
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 600, size=4000)
+    server.kill()
+    assert flip(server, "groups/*2/*/*.seg", b"<A-100>") == 1
+
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    await js.publish("A.k1", b"one more")  # nobody has looked there yet
+    assert (await js.get_msg("A", 99)).data.startswith(b"<A-99>")
+    assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
+    for _ in range(2):
+        await assert_whole(js, "B", 600)
+        await assert_read_only(nc, js, server, "A", 2, 601)
+        await assert_consumer_rests(nc, "A", 2, 3)
+        for i in [*range(1, 100), *range(101, 601)]:
+            assert (await js.get_msg("A", i)).data.startswith(b"<A-%d>" % i)
+        assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
+        assert (await js.get_last_msg("A", "A.k1")).data == b"one more"
+        server.kill()
+        server.start()
+        nc = await connect(server)
+        js = nc.jetstream(timeout=5)
+    assert "doubt" in await ask(nc, "STREAM.INFO.A")

@@ -30,8 +30,10 @@ struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream
  * stream is closed. */
 void consumers_stop(struct consumers *c, bool gone);
 void consumers_free(struct consumers *c);
-/* Proposes what gathered (acks, progress): at the end of the turn, before stream_turn_end. Delivers to waiting requests what came. */
-void consumers_turn_end(struct consumers *c);
+/* Proposes what gathered (acks, progress): at the end of the turn, before stream_turn_end. Delivers to waiting requests what came, as far as
+ * *work goes: what delivering may still cost in this turn, about nanoseconds, which are taken off. True: there is more to do, so the next
+ * turn must come at once; who got nothing in this one is first in it. */
+bool consumers_turn_end(struct consumers *c, uint64_t *work);
 /* The stream's configuration or interest changed. */
 void consumers_stream_changed(struct consumers *c);
 

@@ -36,7 +36,8 @@ struct stations {
 	struct raft_groups *groups; /* borrowed */
 	uint64_t self;              /* raft id: first voter of the groups that are made here */
 	struct map by_name;         /* account NUL name -> struct station (owned) */
-	struct list all, dirty;     /* in order of making; those with an open batch */
+	struct list all, dirty;     /* in order of making; those with an open batch, or with more to deliver */
+	struct io_timer go_on;      /* more is to be delivered than one turn may take */
 	struct pool publishes;
 	struct list accounts;         /* of struct station_account (owned): limits and what counts against them */
 	struct station_limits limits; /* of the server: max_memory and max_store alone */
@@ -60,7 +61,8 @@ void stations_deinit(struct stations *t);
 enum err stations_add(struct stations *t, const struct meta_stream *row, bool make);
 void stations_change(struct stations *t, const struct meta_stream *row);
 void stations_remove(struct stations *t, const struct meta_stream *row);
-/* At the end of the turn, before log_turn_end: open batches go to their groups. */
+/* At the end of the turn, before log_turn_end: open batches go to their groups. Delivers no more than a turn may take, and asks for the next
+ * turn when there is more. */
 void stations_turn_end(struct stations *t);
 
 struct station *stations_find(const struct stations *t, struct slice account, struct slice name); /* NULL */

@@ -179,8 +179,10 @@ enum { STREAM_BLOCK_SEQS = 1024 }; /* sequences are indexed in blocks that begin
  * 0 = all. When `from` lies inside a block that must be read to be exact, ERR_AGAIN is returned and *upper is an upper bound. */
 must_check enum err stream_count(
 	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper);
-/* Lowest sequence >= from that is alive and may match (its block holds a matching subject); 0 = none. */
-uint64_t stream_next_candidate(const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from);
+/* Lowest sequence >= from that is alive and may match (its block holds a matching subject); 0 = none. *work: what looking may cost, about
+ * nanoseconds, which are taken off; when it is used up (0) the answer is how far it looked: nothing below matches. */
+uint64_t stream_next_candidate(
+	const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *work);
 bool stream_is_live(const struct stream *s, uint64_t seq);
 /* Walks subjects that match, in order of first appearance; false stops. */
 typedef bool stream_subject_fn(

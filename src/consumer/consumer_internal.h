@@ -120,6 +120,7 @@ struct consumer {
 	bool num_pending_known, reading, deleting, counting;
 	struct stream_read read;
 	uint64_t scanned_to; /* nothing to deliver below it, though the index may say so */
+	uint64_t work;       /* what it may still do in this turn */
 	/* count.c: num_pending is being made exact */
 	struct stream_read count_read;
 	uint64_t count_from, count_next, count_found, count_besides, count_delivered;
@@ -185,7 +186,8 @@ void consumer_floor(struct consumer *k);
 bool consumers_keep_facts(const struct consumers *c);
 /* deliver.c */
 void consumer_lead(struct consumer *k, bool leading);
-void consumer_deliver(struct consumer *k);
+/* Takes what it costs off *work; true when that was not enough. */
+bool consumer_deliver(struct consumer *k, uint64_t *work);
 void consumer_end_requests(struct consumer *k, const char *status);
 void consumer_stop_reading(struct consumer *k);
 void consumer_schedule(struct pending *p, uint64_t delay_ns);

@@ -10,6 +10,12 @@
 
 enum { READ_MSGS = 256, READ_BYTES = 256 * 1024, RETRY_S = 5 };
 
+/* What one consumer may do in one turn, and what things cost, about nanoseconds: a read, a message and eight of its bytes, the end of one
+ * that had all its tries. */
+enum { CONSUMER_WORK = 2 * 1000 * 1000, READ_WORK = 1000, MSG_WORK = 250, EIGHT_BYTES_WORK = 1, END_WORK = 2000 };
+
+static void spend(struct consumer *k, uint64_t work) { k->work -= u64_min(k->work, work); }
+
 /* ---- statuses ---- */
 
 static size_t send_block(struct consumer *k, struct slice reply, struct slice block)
@@ -171,17 +177,18 @@ static void advise_max_deliveries(struct consumer *k, const struct pending *p)
 	buf_deinit(&body);
 }
 
-/* The next message that is due, or NULL. Those that had all their tries are ended here, once. */
+/* The next message that is due, or NULL: also when the work is used up. Those that had all their tries are ended here, once. */
 static struct pending *next_due(struct consumer *k)
 {
 	uint64_t now = io_now_ns(k->all->io);
-	for (struct heap_node *first; (first = heap_min(&k->due)) != NULL && first->key <= now;) {
+	for (struct heap_node *first; k->work && (first = heap_min(&k->due)) != NULL && first->key <= now;) {
 		struct pending *p = CONTAINER_OF(first, struct pending, link_by_due);
 		if (diag_fault(k->all->diag, FAULT_bug_max_deliver_ignored)) return p;
 		if (k->config.max_deliver < 0 || p->count < (uint64_t)k->config.max_deliver) return p;
 		p->terminal_is_drop = true;
 		consumer_end_pending(p);
 		advise_max_deliveries(k, p);
+		spend(k, END_WORK);
 	}
 	return NULL;
 }
@@ -261,6 +268,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 		.account = k->all->account };
 	if (k->config.headers_only) strip_body(m, &out, &header);
 	out.reply = slice_of(reply, reply_n);
+	spend(k, MSG_WORK + size / 8 * EIGHT_BYTES_WORK);
 	/* the state moves before the message does: a receiver may ack from inside */
 	k->live_cseq = cseq;
 	k->active_ns = io_wall_ns(k->all->io);
@@ -372,6 +380,7 @@ void consumer_stop_reading(struct consumer *k)
 static bool pump_read(struct consumer *k, uint64_t from, struct pending *again, uint64_t max)
 {
 	struct stream_read *r = &k->read;
+	spend(k, READ_WORK);
 	*r = (struct stream_read) {
 		.done = read_done, .from = from, .max_msgs = (uint32_t)max, .max_bytes = READ_BYTES
 	};
@@ -389,8 +398,8 @@ static bool pump_read(struct consumer *k, uint64_t from, struct pending *again, 
 		pending_free(again);
 		return true;
 	}
-	if (e == ERR_NOT_FOUND) k->scanned_to = u64_max(k->scanned_to, r->next);
-	if (e == ERR_AGAIN) {
+	if (!again) r->from = k->scanned_to = u64_max(k->scanned_to, r->next);
+	if (e != ERR_NOT_FOUND) { /* from disk; what is damaged is found there again, said, and tried again later */
 		k->reading = true;
 		stream_read_start(k->all->stream, r);
 	}
@@ -419,24 +428,39 @@ static void end_dry_requests(struct consumer *k)
 	}
 }
 
-void consumer_deliver(struct consumer *k)
+/* New messages, as many as one read gives. False: there are none, or they are being read. */
+static bool pump_new(struct consumer *k)
 {
-	while (can_go_on(k)) {
+	uint64_t last = next_last_seq(k), from = last ? last : u64_max(k->live_sseq + 1, k->scanned_to);
+	if (!last && k->last_seq_count && from < k->last_seq_bound) from = k->last_seq_bound;
+	uint64_t candidate = stream_next_candidate(k->all->stream, k->filters, k->config.filter_count, from, &k->work);
+	if (candidate == 0) return false;
+	if (k->work == 0 && candidate > from) { /* it looked so far and found nothing yet */
+		if (!last) k->scanned_to = candidate;
+		return true;
+	}
+	uint64_t before = k->live_sseq;
+	return pump_read(k, from, NULL, last ? 1 : wanted_msgs(k)) && k->live_sseq != before;
+}
+
+bool consumer_deliver(struct consumer *k, uint64_t *work)
+{
+	uint64_t given = u64_min(*work, CONSUMER_WORK);
+	bool goes_on = true;
+	k->work = given;
+	while (can_go_on(k) && k->work && goes_on) {
 		struct pending *again = next_due(k);
 		if (again) {
-			if (!pump_read(k, again->sseq, again, 1)) return;
-			continue;
+			goes_on = pump_read(k, again->sseq, again, 1);
+		} else if (k->work) {
+			goes_on = ack_room(k) && pump_new(k);
 		}
-		if (!ack_room(k)) break;
-		uint64_t last = next_last_seq(k), from = last ? last : u64_max(k->live_sseq + 1, k->scanned_to);
-		if (!last && k->last_seq_count && from < k->last_seq_bound) from = k->last_seq_bound;
-		if (stream_next_candidate(k->all->stream, k->filters, k->config.filter_count, from) == 0) break;
-		uint64_t before = k->live_sseq;
-		if (!pump_read(k, from, NULL, last ? 1 : wanted_msgs(k))) break;
-		if (k->live_sseq == before) break;
 	}
-	if (!k->reading) end_dry_requests(k);
+	bool more = can_go_on(k) && goes_on;
+	if (!k->reading && !more) end_dry_requests(k);
 	arm_due(k);
+	*work -= given - k->work;
+	return more;
 }
 
 /* ---- leading ---- */
@@ -538,6 +562,7 @@ static const char *parse_pull(struct consumer *k, struct slice body, struct pull
 static const char *check_room(struct consumer *k, const struct pull *p)
 {
 	if (p->no_wait) {
+		k->work = CONSUMER_WORK;
 		uint64_t there = consumer_num_pending(k) + (next_due(k) ? 1 : 0), asked = 0;
 		if (there == 0 && p->expires_ns == 0) return "404 No Messages";
 		LIST_EACH (node, &k->waiting) asked += (uint64_t)CONTAINER_OF(node, struct request, link_by_turn)->left;

@@ -89,19 +89,32 @@ void consumer_mark(struct consumer *k)
 
 void consumer_wake(struct consumer *k) { k->all->wake(k->all->wake_arg); }
 
-void consumers_turn_end(struct consumers *c)
+bool consumers_turn_end(struct consumers *c, uint64_t *work)
 {
-	struct list now;
+	struct list now, unserved;
 	list_init(&now);
+	list_init(&unserved);
 	list_splice_back(&now, &c->dirty);
+	bool more = false;
 	for (struct list *node; (node = list_pop_front(&now)) != NULL;) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_dirty);
 		if (!c->leading) continue;
+		bool is_served = *work > 0;
 		consumer_count_turn(k);
-		consumer_deliver(k);
+		bool wants_more = is_served ? consumer_deliver(k, work) : true;
 		consumer_find_facts(k);
 		consumer_log(k);
+		more |= wants_more;
+		if (!is_served) {
+			list_remove_if_linked(&k->link_by_dirty); /* marked again meanwhile, at the back */
+			list_push_back(&unserved, &k->link_by_dirty);
+		} else if (wants_more) {
+			consumer_mark(k);
+		}
 	}
+	list_splice_back(&unserved, &c->dirty);
+	list_splice_back(&c->dirty, &unserved);
+	return more;
 }
 
 void consumers_stream_changed(struct consumers *c)

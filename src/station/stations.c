@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 
+/* What consumers may deliver in one turn, about nanoseconds, before the loop looks after everybody else. */
+enum { TURN_WORK = 4 * 1000 * 1000 };
+
 static const struct sink_ops station_sink_ops = { .deliver = station_deliver };
 
 static struct slice station_key(const void *item) { return buf_slice(&((const struct station *)item)->key); }
@@ -15,6 +18,8 @@ static void make_key(struct buf *b, struct slice account, struct slice name)
 	buf_append_slice(b, name);
 }
 
+static void go_on_fire(struct io_timer *t) { (void)t; /* a turn ends: stations_turn_end */ }
+
 void stations_init(struct stations *t, struct io *io, struct diag *diag, struct auth *auth, struct raft_groups *groups,
 	uint64_t self)
 {
@@ -24,6 +29,7 @@ void stations_init(struct stations *t, struct io *io, struct diag *diag, struct 
 	list_init(&t->dirty);
 	list_init(&t->accounts);
 	t->limits = (struct station_limits) { -1, -1, -1, -1, -1, -1, -1, false };
+	t->go_on.fire = go_on_fire;
 	pool_init(&t->publishes, sizeof(struct publish), 4096);
 }
 
@@ -182,6 +188,7 @@ void stations_remove(struct stations *t, const struct meta_stream *row)
 void stations_close(struct stations *t, void (*closed)(void *arg), void *arg)
 {
 	t->closing = true;
+	io_timer_stop(t->io, &t->go_on);
 	t->closed = closed;
 	t->closed_arg = arg;
 	struct station *s;
@@ -194,6 +201,7 @@ void stations_close(struct stations *t, void (*closed)(void *arg), void *arg)
 
 void stations_deinit(struct stations *t)
 {
+	io_timer_stop(t->io, &t->go_on);
 	LIST_EACH_SAFE (node, &t->all) station_free(CONTAINER_OF(node, struct station, link_by_age));
 	map_deinit(&t->by_name);
 	stations_accounts_free(t);
@@ -208,19 +216,34 @@ void station_mark_dirty(struct station *s)
 
 void stations_turn_end(struct stations *t)
 {
-	struct list now;
+	struct list now, unserved;
 	list_init(&now);
+	list_init(&unserved);
 	list_splice_back(&now, &t->dirty);
+	uint64_t work = TURN_WORK;
+	bool more = false;
 	for (struct list *node; (node = list_pop_front(&now)) != NULL;) {
 		struct station *s = CONTAINER_OF(node, struct station, link_by_dirty);
+		bool is_served = work > 0;
 		if (stream_take_config_changed(s->stream)) {
 			subscribe(s);
 			consumers_stream_changed(s->consumers);
 		}
-		consumers_turn_end(s->consumers);
+		bool wants_more = consumers_turn_end(s->consumers, &work);
 		stream_turn_end(s->stream);
 		station_count(s);
+		more |= wants_more;
+		if (!wants_more) continue;
+		if (is_served) {
+			station_mark_dirty(s);
+		} else { /* first in the next turn */
+			list_remove_if_linked(&s->link_by_dirty);
+			list_push_back(&unserved, &s->link_by_dirty);
+		}
 	}
+	list_splice_back(&unserved, &t->dirty);
+	list_splice_back(&t->dirty, &unserved);
+	if (more) io_timer_start(t->io, &t->go_on, 0);
 }
 
 /* ---- looking ---- */

@@ -7,8 +7,9 @@
 
 enum { COLD_BYTES = 256 * 1024, HELD_MAX = 4, ASKED_MAX = 64 };
 
-/* How much one step may do before others have their turn: subjects of blocks looked at, entries looked through. */
-enum { STEP_SUBJECTS = 16 * 1024, STEP_ENTRIES = 32 };
+/* How much one step may do before others have their turn: looking at subjects of blocks, about nanoseconds; entries looked through. What a
+ * look at one subject costs: comparing its number with one of a literal filter, matching its name with one pattern. */
+enum { STEP_WORK = 1000 * 1000, STEP_ENTRIES = 32, ID_WORK = 2, PATTERN_WORK = 60 };
 
 _Static_assert((int)STREAM_BLOCK_SEQS == (int)SEQ_BLOCK_SEQS, "the door tells the size of a block");
 
@@ -21,7 +22,7 @@ struct wanted {
 	size_t count;
 	bool by_id; /* all filters are literal: ids[] is what they are called */
 	uint32_t id_count, ids[LITERALS_MAX];
-	size_t budget; /* when it is used up everything is wanted: who reads finds out */
+	uint64_t work; /* when it is used up everything is wanted: who reads finds out */
 	uint8_t *memo; /* owned: per id 0, or 1 + whether it is wanted; NULL: not remembered */
 };
 
@@ -34,7 +35,7 @@ static bool has_id(const struct wanted *w, uint32_t id)
 
 static struct wanted wanted_make(const struct machine *m, const struct slice *filters, size_t count)
 {
-	struct wanted w = { .m = m, .filters = filters, .count = count, .budget = SIZE_MAX };
+	struct wanted w = { .m = m, .filters = filters, .count = count, .work = UINT64_MAX };
 	w.by_id = count > 0 && count <= LITERALS_MAX;
 	for (size_t i = 0; i < count && w.by_id; i++) {
 		const struct subject_entry *e = subjects_find(&m->subjects, filters[i]);
@@ -56,9 +57,9 @@ static bool matches(const struct slice *filters, size_t count, struct slice subj
 static bool is_wanted(void *arg, uint32_t id)
 {
 	struct wanted *w = arg;
+	if (w->work == 0) return true;
+	w->work -= u64_min(w->work, w->count * (w->by_id ? ID_WORK : PATTERN_WORK));
 	if (w->by_id) return has_id(w, id);
-	if (w->budget == 0) return true;
-	w->budget--;
 	if (w->memo && w->memo[id]) return w->memo[id] == 2;
 	const struct subject_entry *e = subjects_by_id(&w->m->subjects, id);
 	bool wanted = e && matches(w->filters, w->count, subject_name(e));
@@ -66,12 +67,15 @@ static bool is_wanted(void *arg, uint32_t id)
 	return wanted;
 }
 
-uint64_t stream_next_candidate(const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from)
+uint64_t stream_next_candidate(
+	const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *work)
 {
 	struct wanted w = wanted_make(&s->machine, filters, filter_count);
-	w.budget = STEP_SUBJECTS;
+	w.work = *work;
 	if (wants_nothing(&w)) return 0;
-	return seq_index_next(&s->machine.seqs, from, filter_count ? is_wanted : NULL, &w);
+	uint64_t seq = seq_index_next(&s->machine.seqs, from, filter_count ? is_wanted : NULL, &w);
+	*work = w.work;
+	return seq;
 }
 
 /* Of the whole stream: by subject, not by block. */
@@ -277,14 +281,16 @@ static enum err body_of(struct stream *s, struct read_work *w, uint64_t seq, str
 static enum err gather_hot(struct stream *s, struct stream_read *r)
 {
 	struct read_work *w = r->work;
+	uint64_t work = STEP_WORK;
 	for (unsigned entries = 0; !is_full(r, w); entries++) {
 		if (entries == STEP_ENTRIES) return ERR_BUSY;
-		uint64_t seq = stream_next_candidate(s, r->filters, r->filter_count, r->next);
+		uint64_t before = r->next, seq = stream_next_candidate(s, r->filters, r->filter_count, r->next, &work);
 		if (seq == 0) {
 			r->next = s->machine.seqs.last_seq + 1;
 			return OK;
 		}
 		r->next = seq;
+		if (work == 0 && seq > before) return ERR_BUSY;
 		struct slice body;
 		enum err e = body_of(s, w, seq, &body);
 		if (e == OK) e = gather(s, r, body);

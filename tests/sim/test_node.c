@@ -84,6 +84,43 @@ static void overdue_is_idle(void **state)
 	bed_close(&b);
 }
 
+static void count_delivery(struct peer_call *c, const struct wire_op *op)
+{
+	if (op && op->reply.n) ++*(unsigned *)c->a;
+}
+
+struct counted {
+	struct bed *b;
+	unsigned got, wanted;
+};
+static bool all_got(void *arg)
+{
+	struct counted *c = arg;
+	return !peer_poll(&c->b->p) || c->got == c->wanted;
+}
+
+/* Much asked for at once: it comes whole though nothing else happens, and by many turns of the loop. */
+static void a_large_pull_leaves_the_loop_to_others(void **state)
+{
+	struct bed b;
+	struct counted c = { .b = &b, .wanted = 20000 };
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", ",\"max_ack_pending\":-1");
+	for (unsigned i = 0; i < c.wanted - 1; i++) peer_publish(&b.p, SLICE("s.a"), SLICE("x"));
+	bed_publish(&b, "s.a");
+	const uint64_t *turns = &server_node(&b.w)->diag.counter[COUNTER_turns];
+	uint64_t before = *turns;
+	struct peer_call *call =
+		peer_pull(&b.p, SLICE("$JS.API.CONSUMER.MSG.NEXT.S.C"), SLICE("20000"), SECONDS(30), count_delivery);
+	call->a = &c.got;
+	assert_true(sim_run_until(b.w.s, all_got, &c, SECONDS(10)));
+	assert_int_equal(c.got, c.wanted);
+	assert_true(*turns - before >= 3); /* 2 ms of work each, at 250 ns a message */
+	peer_call_end(call);
+	bed_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -91,6 +128,7 @@ int main(void)
 		cmocka_unit_test(late_ack_leaves_an_interest_stream),
 		cmocka_unit_test(failed_read_is_no_damage),
 		cmocka_unit_test(overdue_is_idle),
+		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

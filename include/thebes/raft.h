@@ -11,7 +11,7 @@
  * (before the loop runs). Callbacks and completions never come from inside a call of this door; from inside a callback everything
  * here may be called. Memory that a completion needs is the caller's until `done`; `done` comes exactly once.
  *
- * libraft 0.15 breaks safety and liveness in ways that were measured; all work-arounds (guards G1-G14) are in this room, outside the
+ * libraft 0.15 breaks safety and liveness in ways that were measured; all work-arounds (guards G1-G16) are in this room, outside the
  * library, each behind a failpoint bug_g… that turns it off, so that a simulator can show the damage. Rules S7-S9, S11, S12, S14,
  * S18, S19 of the store are kept here together with the log. Epochs and hello after a start (S22) belong to the links of a cluster:
  * a node that must not vote yet opens its groups with `mute` set and clears it with raft_unmute. */

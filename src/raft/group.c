@@ -347,6 +347,7 @@ static bool may_tick(struct group *g)
 {
 	if (raft_state(&g->raft) == RAFT_LEADER) return true;
 	if (!group_may_vote(g)) return false;
+	if (raft_state(&g->raft) == RAFT_CANDIDATE && set_now_ms(g->set) < g->way_until_ms) return false; /* G15 */
 	/* G5: a candidate whose appends or configuration are still on their way to the disk loses them. */
 	if (g->appending && raft_state(&g->raft) == RAFT_FOLLOWER && !is_off(g, FAULT_bug_g5_busy_candidate))
 		return false;
@@ -435,6 +436,7 @@ void group_tick(struct group *g)
 		group_after(g);
 	}
 	if (g->install) install_tick(g);
+	if (g->live) guard_tick(g);
 	if (!g->live || !g->leads) return;
 	LIST_EACH_SAFE (l, &g->followers) {
 		struct follower *f = CONTAINER_OF(l, struct follower, link);

@@ -162,6 +162,8 @@ struct group {
 	uint64_t slept_at_ms, slept_ms, ahead_ms; /* the group's clock: now - slept + ahead */
 	uint64_t hurry_at_ms, hurry_step_ms;      /* fail-over is moved forward then; 0: not */
 	uint64_t idle_since_ms;                   /* 0: not idle */
+	uint64_t way_until_ms, way_term;          /* G15: no campaign before; the term in which it last gave way */
+	unsigned silent_ticks;                    /* G16: in a row, with no word of a leader for long */
 
 	/* doubt (S7) */
 	bool in_doubt, ending_doubt, refill_needed;
@@ -258,6 +260,8 @@ void guard_frame(struct group *g, struct frame *f);
 void guard_deliver(struct group *g, struct raft_message *m);
 /* The acknowledgements that G2 kept back, now that the term's first entry is durable. */
 void guard_release(struct group *g);
+/* G16, at each tick: a demotion of this replica that nobody has committed is taken back. */
+void guard_tick(struct group *g);
 /* Highest index that enough other voters acknowledged for us to complete a majority. */
 uint64_t guard_quorum(const struct group *g);
 struct follower *follower_get(struct group *g, uint64_t id); /* NULL: not a member */

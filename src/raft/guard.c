@@ -129,6 +129,15 @@ static void append_trim(struct group *g, struct frame_append *a)
 		a, (uint32_t)drop, applied, g->applied == applied ? g->applied_term : group_term_at(g, applied));
 }
 
+/* Cuts the log before `index`, and has the library load what is left. */
+static void cut_and_reload(struct group *g, uint64_t index)
+{
+	instance_stop(g);
+	log_truncate(g->log, index);
+	g->last = index - 1;
+	instance_reopen(g);
+}
+
 /* G8: the library cannot take back a configuration whose predecessor it has let go. Cut here, and load it anew. */
 static bool append_resets(struct group *g, uint64_t conflict)
 {
@@ -136,10 +145,7 @@ static bool append_resets(struct group *g, uint64_t conflict)
 	const struct pending_change *c = CONTAINER_OF(g->changes.prev, struct pending_change, link);
 	if (c->index < conflict) return false;
 	diag_count(g->set->diag, COUNTER_raft_conf_resets);
-	instance_stop(g);
-	log_truncate(g->log, conflict);
-	g->last = conflict - 1;
-	instance_reopen(g);
+	cut_and_reload(g, conflict);
 	return true;
 }
 
@@ -317,10 +323,25 @@ static bool votes_unlisted(const struct group *g, const struct frame_vote *v, ui
 	return v->last_term > last_term || (v->last_term == last_term && v->last_index >= g->last);
 }
 
+/* G15: without pre-votes (and who was meant to take over leadership goes on without) a candidate that lacks entries raises the term again
+ * and again. Who has them, and is no voter in that candidate's configuration, never hears of those terms and comes one too late with its
+ * own. So who is asked by a better log lets that one go first: longer than its campaigns are apart. Once for each campaign of its own, lest
+ * one that cannot win either holds up one that can. */
+static void gives_way(struct group *g, const struct frame_vote *v)
+{
+	uint64_t last_term = group_term_at(g, g->last);
+	bool is_better = v->last_term > last_term || (v->last_term == last_term && v->last_index > g->last);
+	if (!is_better || g->raft.state != RAFT_CANDIDATE || g->raft.candidate_state.in_pre_vote) return;
+	if (v->term > g->term || g->way_term == g->term || is_off(g, FAULT_bug_g15_no_way)) return;
+	g->way_term = g->term;
+	g->way_until_ms = set_now_ms(g->set) + 5 * (uint64_t)g->set->options.election_ms / 2;
+}
+
 static void on_vote(struct group *g, struct frame *f)
 {
 	const struct frame_vote *v = &f->vote;
 	if (!group_may_vote(g)) return;
+	gives_way(g, v);
 	/* G4: whom leadership is transferred to gets no second vote in a term. */
 	bool voted_other = !v->pre_vote && v->term == g->term && g->vote != 0 && g->vote != f->from;
 	if (voted_other && !is_off(g, FAULT_bug_g4_second_vote)) return;
@@ -357,6 +378,52 @@ static void on_vote_result(struct group *g, struct frame *f)
 	m.request_vote_result.vote_granted = f->vote_result.granted;
 	m.request_vote_result.pre_vote = TO_RAFT_TRIBOOL(f->vote_result.pre_vote);
 	guard_deliver(g, &m);
+}
+
+/* ---- its own demotion ---- */
+
+static bool is_voter_in(const struct group *g, struct slice conf)
+{
+	struct members m;
+	if (members_decode(conf, &m) != OK) return false;
+	const struct raft_member *self = members_find(&m, g->set->options.self);
+	return self && self->role == RAFT_VOTER;
+}
+
+/* Index of the last configuration of the log, when it takes this replica's vote and is not known to be committed; 0: it does not. */
+static uint64_t own_demotion(const struct group *g)
+{
+	if (list_is_empty(&g->changes)) return 0;
+	const struct pending_change *c = CONTAINER_OF(g->changes.prev, struct pending_change, link);
+	struct list *before = c->link.prev;
+	struct slice old = before == &g->changes ? buf_slice(&g->conf)
+						 : buf_slice(&CONTAINER_OF(before, struct pending_change, link)->conf);
+	if (c->index <= u64_max(g->committed, g->raft.commit_index)) return 0;
+	if (is_voter_in(g, buf_slice(&c->conf)) || !is_voter_in(g, old)) return 0;
+	return c->index;
+}
+
+/* G16: the library asks its latest configuration whether it may campaign, and its own demotion says no. But while that is not committed the
+ * group may need this replica: it may be the only one that can be reached and has all that was acknowledged. So when nobody leads for
+ * long, it cuts its log before the demotion and is a voter again. Why nothing is lost by that: docs/RAFT.md#g16. Ticks are counted, not time:
+ * a process that was stopped has frames to read first. */
+void guard_tick(struct group *g)
+{
+	const struct raft_options *o = &g->set->options;
+	bool is_silent = g->raft.state == RAFT_FOLLOWER &&
+			 g->io.time(&g->io) - g->raft.election_timer_start >= 2 * (uint64_t)o->election_ms;
+	uint64_t index = is_silent ? own_demotion(g) : 0;
+	if (!index || !group_may_vote(g) || g->has_hole || g->install || g->appending) {
+		g->silent_ticks = 0;
+		return;
+	}
+	if (++g->silent_ticks < o->election_ms / o->tick_ms || is_off(g, FAULT_bug_g16_own_demotion)) return;
+	g->silent_ticks = 0;
+	diag_count(g->set->diag, COUNTER_raft_demotions_undone);
+	diag_line(g->set->diag, DIAG_INFO,
+		"raft group=%llu nobody leads, takes back its own demotion at %llu: it was not committed",
+		(unsigned long long)g->id, (unsigned long long)index);
+	cut_and_reload(g, index);
 }
 
 static void on_timeout_now(struct group *g, struct frame *f)

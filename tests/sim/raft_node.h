@@ -45,9 +45,7 @@ struct raft_world {
 	size_t payload_max;
 	bool verbose;
 	unsigned victim; /* the machine whose disk may be damaged; CHAIN_NODES_MAX: not chosen yet */
-	/* It was. The damage may show at any time from now on; then it is one of the minority, as is a voter that has been sent its own
-	 * demotion (it does not campaign any more, and it may have the longest log): so no voter is taken away any more. */
-	bool is_hurt;
+	bool is_hurt; /* it was. The damage may show at any time from now on: it must stay a minority, so three voters stay */
 	uint64_t acked, proposed, unknown, refused, reads, changes_ok, changes_failed;
 	const struct raft_slant *slant; /* NULL: faults come by chance */
 	struct slant_at at;

@@ -223,7 +223,7 @@ static void fault_member(struct run *r, struct raft_machine *m)
 		raft_node_change(n, g, GROUP_ADD, m->raft_id);
 	else if (there->role != GROUP_VOTER)
 		raft_node_change(n, g, chance(w, 80) ? GROUP_PROMOTE : GROUP_REMOVE, m->raft_id);
-	else if (!w->is_hurt && voters > (any_damaged(w) || w->node_count > 3 ? 3 : 2))
+	else if (voters > (w->is_hurt || any_damaged(w) || w->node_count > 3 ? 3 : 2))
 		raft_node_change(n, g, chance(w, 60) ? GROUP_REMOVE : GROUP_DEMOTE, m->raft_id);
 }
 
@@ -551,6 +551,8 @@ static const struct batch_bug bugs[] = {
 	{ "bug_g12_send_error", 60, SLANT_NO_ANSWERS },
 	{ "bug_g13_pre_vote_term", 20, SLANT_TERMS },
 	{ "bug_g14_unlisted_vote", 20, SLANT_UNLISTED },
+	{ "bug_g15_no_way", 60, SLANT_STALE },
+	{ "bug_g16_own_demotion", 20, SLANT_DEMOTED },
 	{ "bug_s7_doubtful_vote", 20, SLANT_FORGETS },
 	{ "bug_s7_short_match", 20, SLANT_SHORT },
 	{ "bug_s9_unapplied", 10, SLANT_NONE },

@@ -530,6 +530,93 @@ static bool unlisted_passes(struct raft_world *w, unsigned from, unsigned to, co
 	return w->at.step != 2 || to != 2 || !frame_has(f, ENTRY_CHANGE, 0);
 }
 
+/* ---- G15 ---- */
+
+static void stale_open(struct raft_world *w)
+{
+	three_open(w);
+	w->voter_count = 2;
+	w->options.chunk_bytes_max = 16 * KIB;
+	w->load_ns = MILLIS(100);
+	sim_net(w->s)->delay_min_ns = MILLIS(150); /* terms take long to be told */
+	sim_net(w->s)->delay_max_ns = MILLIS(200);
+}
+
+static void stale_step(struct raft_world *w)
+{
+	struct slant_at *at = &w->at;
+	struct raft_node *n = at->step && is_up(&w->machine[at->a]) ? raft_node_of(&w->machine[at->a]) : NULL;
+	struct group_status s;
+	if (at->step < 4 && n && n->change[0].busy && at->step != 3) return;
+	switch (at->step) {
+	case 0:
+		if (!is_led(w) || at->a == 2) return;
+		at->b = 1 - at->a;
+		at->c = 2;
+		raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_ADD, w->machine[2].raft_id);
+		step_to(w, 1);
+		return;
+	case 1:
+		if (!n || !is_late(w, 2000)) return;
+		raft_node_change(n, 0, GROUP_PROMOTE, w->machine[2].raft_id);
+		step_to(w, 2);
+		return;
+	case 2: /* b has not heard of it, and a removes itself: c needs b, which asks nobody but a */
+		if (!n || !status_of(w, 2, &s) || s.member_count != 3) return;
+		raft_node_change(n, 0, GROUP_REMOVE, w->machine[at->a].raft_id);
+		step_to(w, 3);
+		return;
+	case 3:
+		if (!status_of(w, 2, &s) || s.member_count != 2) return;
+		off(w, at->a);
+		at->acked = w->oracle.acked[0];
+		step_to(w, 4);
+		return;
+	case 4:
+		if (w->oracle.acked[0] > at->acked) step_to(w, 5);
+		if (is_late(w, 14000))
+			oracle_violated(&w->oracle, "RACE: who can win an election does not, in 14 s of campaigns");
+		return;
+	default: return;
+	}
+}
+
+static bool stale_passes(struct raft_world *w, unsigned from, unsigned to, const struct frame *f)
+{
+	(void)from;
+	return w->at.step < 2 || w->at.step > 3 || to != w->at.b || f->kind != FRAME_APPEND;
+}
+
+/* ---- G16 ---- */
+
+static void demoted_step(struct raft_world *w)
+{
+	struct slant_at *at = &w->at;
+	struct group_status s;
+	switch (at->step) {
+	case 0: /* a and c go on without b */
+		if (!is_led(w)) return;
+		block_all(w, at->b, true);
+		at->mark = raft_disk_newest(&w->machine[at->a]);
+		step_to(w, 1);
+		return;
+	case 1:
+		if (!is_late(w, 600)) return;
+		raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_DEMOTE, w->machine[at->c].raft_id);
+		step_to(w, 2);
+		return;
+	case 2: /* a is in doubt, b lacks entries, c is to be no voter */
+		if (!status_of(w, at->c, &s) || !is_late(w, 200)) return;
+		for (unsigned i = 0; i < s.member_count; i++)
+			if (s.member[i].id == w->machine[at->c].raft_id && s.member[i].role == GROUP_VOTER) return;
+		if (!damaged_restart(w, at->a)) return;
+		memset(at->blocked, 0, sizeof at->blocked);
+		step_to(w, 3);
+		return;
+	default: return;
+	}
+}
+
 /* ---- S7 ---- */
 
 static void forgets_step(struct raft_world *w)
@@ -583,6 +670,8 @@ static const struct raft_slant slants[] = {
 	[SLANT_RESENT] = { resent_open, resent_step, resent_passes, 20 },
 	[SLANT_TERMS] = { terms_open, terms_step, terms_passes, 25 },
 	[SLANT_UNLISTED] = { unlisted_open, unlisted_step, unlisted_passes, 15 },
+	[SLANT_STALE] = { stale_open, stale_step, stale_passes, 30 },
+	[SLANT_DEMOTED] = { three_open, demoted_step, NULL, 10 },
 	[SLANT_FORGETS] = { three_open, forgets_step, NULL, 15 },
 	[SLANT_SHORT] = { three_open, short_step, NULL, 10 },
 };

@@ -21,6 +21,8 @@ enum raft_slant_kind {
 	SLANT_RESENT,     /* what the library forgets soon is sent again and again */
 	SLANT_TERMS,      /* terms rise while the longest log is away, and who raised them is in doubt */
 	SLANT_UNLISTED,   /* a voter that has not heard of its promotion is needed */
+	SLANT_STALE,      /* a voter that lacks entries campaigns, and does not ask who has them */
+	SLANT_DEMOTED,    /* who alone has what was acknowledged was sent its own demotion, and who sent it forgets */
 	SLANT_FORGETS,    /* what a majority had acknowledged is damaged on one of it */
 	SLANT_SHORT,      /* a follower comes back without what it acknowledged in this very term */
 };

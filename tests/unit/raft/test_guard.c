@@ -506,6 +506,57 @@ static bool g14(const char *bug)
 	return end(&f, !fixture_until(&f, fixture_is_led, 15000));
 }
 
+/* ---- G15: who cannot win campaigns ahead of who can ---- */
+
+static bool hide_changes(struct fixture *f, const struct frame *fr, unsigned from, unsigned to)
+{
+	(void)f;
+	(void)from;
+	return to == 1 && is_append(fr);
+}
+
+/* Voters 1 and 2; then node 3 is promoted and node 1 removes itself, of which node 2 hears nothing. So node 2 asks nobody but node 1 for votes,
+ * node 3 needs the vote of node 2, and node 1 is gone. Timers are random: here that of node 2 runs out before that of node 3 each time. */
+static bool g15(const char *bug)
+{
+	struct fixture f;
+	struct replica *l = begin(&f, 3, 2, bug, 3);
+	fixture_change(&f, l, GROUP_ADD, 3);
+	EXPECT(f.changed && f.change.result == OK);
+	EXPECT(fixture_until(&f, fixture_all_applied, 5000));
+	f.drop = hide_changes;
+	fixture_change(&f, l, GROUP_PROMOTE, 3);
+	EXPECT(f.changed && f.change.result == OK);
+	fixture_begin_change(&f, l, GROUP_REMOVE, 1);
+	fixture_run(&f, 50);
+	EXPECT(fixture_status(&f.node[2]).member_count == 2 && fixture_status(&f.node[1]).member_count == 3);
+	fixture_stop(&f, 0);
+	f.drop = NULL;
+	const struct raft *winner = &f.node[2].chain.group->raft;
+	for (unsigned i = 0; i < 24 && winner->state != RAFT_LEADER; i++) {
+		f.node[1 + i % 2].chain.group->ahead_ms += 2000;
+		fixture_run(&f, 45);
+	}
+	return end(&f, !fixture_until(&f, fixture_is_led, 500));
+}
+
+/* ---- G16: a voter was sent its own demotion, and nobody else has what was acknowledged ---- */
+
+static bool g16(const char *bug)
+{
+	struct fixture f;
+	struct replica *l = begin(&f, 3, 3, bug, 3);
+	fixture_isolate(&f, 1, true);
+	fixture_fill(&f, l, 3); /* on nodes 1 and 3 */
+	fixture_begin_change(&f, l, GROUP_DEMOTE, 3);
+	fixture_run(&f, 50);
+	EXPECT(!f.changed && fixture_status(&f.node[2]).last == fixture_status(l).last);
+	EXPECT(fixture_status(&f.node[2]).applied < fixture_status(l).last);
+	fixture_stop(&f, 0);
+	fixture_isolate(&f, 1, false);
+	return end(&f, !fixture_until(&f, fixture_is_led, 15000));
+}
+
 /* ---- S7 ---- */
 
 static bool in_doubt_nowhere(struct fixture *f)
@@ -597,6 +648,8 @@ static const struct {
 	{ "bug_g12_send_error", g12 },
 	{ "bug_g13_pre_vote_term", g13 },
 	{ "bug_g14_unlisted_vote", g14 },
+	{ "bug_g15_no_way", g15 },
+	{ "bug_g16_own_demotion", g16 },
 	{ "bug_s7_short_match", s7_short },
 	{ "bug_s7_doubtful_vote", s7_vote },
 	{ "bug_s9_unapplied", s9 },

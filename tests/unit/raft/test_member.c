@@ -138,9 +138,112 @@ static void test_leader_leaves(void **state)
 	fixture_close(&f);
 }
 
+/* ---- G16: a demotion is taken back by whom it demotes, and what must not come of it ---- */
+
+static uint64_t demotions_undone(const struct replica *r) { return r->diag.counter[COUNTER_raft_demotions_undone]; }
+
+/* Who knows that it is committed is a learner, and silent. */
+static void test_demotion_that_is_known(void **state)
+{
+	struct fixture f;
+	(void)state;
+	fixture_open(&f, 3, 3, NULL);
+	struct replica *l = fixture_elect(&f), *d = &f.node[(l->index + 1) % 3];
+	change(&f, GROUP_DEMOTE, replica_id(d), OK);
+	assert_true(fixture_until(&f, fixture_all_applied, 2000));
+	uint64_t last = fixture_status(d).last, term = fixture_status(d).term;
+	fixture_isolate(&f, d->index, true);
+	fixture_run(&f, 20000);
+	assert_int_equal(demotions_undone(d), 0);
+	assert_int_equal(fixture_status(d).last, last);
+	assert_int_equal(fixture_status(d).term, term);
+	fixture_close(&f);
+}
+
+static unsigned demoted; /* does not hear what is committed from `commit_from` on */
+static uint64_t commit_from;
+
+static bool hide_commits(struct fixture *f, const struct frame *fr, unsigned from, unsigned to)
+{
+	(void)f;
+	(void)from;
+	return to == demoted && fr->kind == FRAME_APPEND && fr->append.commit >= commit_from;
+}
+
+/* Committed by the other two, which it does not know: it takes it back in vain. Who leads again must have everything. */
+static void demotion_committed_elsewhere(bool no_pre_vote)
+{
+	struct fixture f;
+	struct raft_options o = { .sleep_beats = 1000000, .no_pre_vote = no_pre_vote };
+	fixture_open_with(&f, 3, 3, NULL, &o);
+	struct replica *l = fixture_elect(&f), *d = &f.node[(l->index + 1) % 3];
+	fixture_fill(&f, l, 3);
+	assert_true(fixture_until(&f, fixture_all_applied, 2000));
+	demoted = d->index;
+	commit_from = fixture_status(l).last + 1;
+	f.drop = hide_commits;
+	change(&f, GROUP_DEMOTE, replica_id(d), OK);
+	fixture_fill(&f, l, 3);
+	assert_int_equal(fixture_status(d).last, commit_from);
+	assert_true(fixture_status(d).commit < commit_from);
+	fixture_stop(&f, l->index);
+	f.drop = NULL;
+	fixture_run(&f, 12000);
+	assert_int_equal(demotions_undone(d), 1);
+	assert_int_equal(fixture_status(d).last, commit_from - 1);
+	assert_false(fixture_is_led(&f)); /* of the voters that there are one is down, and the other refuses */
+	fixture_start(&f, l->index);
+	assert_true(fixture_until(&f, fixture_is_led, 15000));
+	assert_true(fixture_until(&f, fixture_all_applied, 5000));
+	assert_int_equal(role_of(&f, replica_id(d)), GROUP_LEARNER);
+	assert_int_not_equal(fixture_leader(&f)->index, d->index);
+	fixture_fill(&f, fixture_leader(&f), 3);
+	assert_true(fixture_until(&f, fixture_all_applied, 5000));
+	assert_string_equal(f.oracle.violation, "");
+	fixture_close(&f);
+}
+
+static void test_demotion_committed_elsewhere(void **state)
+{
+	(void)state;
+	demotion_committed_elsewhere(false);
+	demotion_committed_elsewhere(true);
+}
+
+/* The leader demotes itself, is cut off before anybody has it, and comes back: one of three voters as before, and so a majority with one other. */
+static void test_leader_takes_its_own_back(void **state)
+{
+	struct fixture f;
+	(void)state;
+	fixture_open(&f, 3, 3, NULL);
+	struct replica *l = fixture_elect(&f), *o = &f.node[(l->index + 1) % 3];
+	fixture_isolate(&f, o->index, true);
+	fixture_fill(&f, l, 3);
+	fixture_isolate(&f, l->index, true);
+	fixture_begin_change(&f, l, GROUP_DEMOTE, replica_id(l));
+	fixture_run(&f, 20);
+	uint64_t index = fixture_status(l).last;
+	fixture_stop(&f, (l->index + 2) % 3); /* for good, with all that was acknowledged */
+	assert_true(fixture_until(&f, fixture_has_changed, 15000));
+	assert_int_equal(f.change.result, ERR_UNKNOWN_OUTCOME);
+	fixture_isolate(&f, l->index, false);
+	assert_true(fixture_until(&f, fixture_is_led, 15000));
+	assert_int_equal(demotions_undone(l), 1);
+	assert_int_equal(fixture_leader(&f)->index, l->index);
+	fixture_fill(&f, l, 3);
+	assert_true(fixture_until(&f, fixture_all_applied, 5000));
+	assert_int_equal(role_of(&f, replica_id(l)), GROUP_VOTER);
+	assert_true(fixture_status(l).last > index);
+	assert_string_equal(f.oracle.violation, "");
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_demotion_that_is_known),
+		cmocka_unit_test(test_demotion_committed_elsewhere),
+		cmocka_unit_test(test_leader_takes_its_own_back),
 		cmocka_unit_test(test_life_of_a_member),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_last_voter_and_idle_learner),

@@ -11,13 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "thebes/cli.h"
 #include "thebes/conf.h"
 #include "thebes/io_uv.h"
 #include "thebes/node.h"
 #include "main_signal.h"
-#ifdef THEBES_WITH_CLI
-#include "thebes/cli.h"
-#endif
 
 struct process {
 	struct io *io;
@@ -249,16 +247,17 @@ static int load_and_serve(struct process *p, const char *name, const struct conf
 	return code;
 }
 
-static int server_main(int argc, const char *const *argv, const char *program)
+/* `name` begins its sentences and decides what a wrong command line ends with (0 as nats-server, else 2); `program` is what files and the
+ * system's log call it. */
+static int server_main(int argc, const char *const *argv, const char *name, const char *program)
 {
-	static const char name[] = "nats-server";
 	struct conf_command cmd;
 	conf_command_parse(&cmd, argc, argv, name, NODE_NATS_VERSION);
 	print_to(STDOUT_FILENO, (const char *)cmd.out.p, cmd.out.n);
 	print_to(STDERR_FILENO, (const char *)cmd.err.p, cmd.err.n);
 	int code = cmd.exit_code;
 	if (cmd.verdict == CONF_SIGNAL) {
-		code = main_signal_send(cmd.signal_name, cmd.signal_target);
+		code = main_signal_send(name, cmd.signal_name, cmd.signal_target);
 	} else if (cmd.verdict != CONF_END) {
 		struct process p = { 0 };
 		process_lend(&p, program);
@@ -274,41 +273,25 @@ static int server_main(int argc, const char *const *argv, const char *program)
 	return code;
 }
 
-static int usage_main(FILE *to)
+static bool is_version(const char *word)
 {
-	(void)fprintf(to,
-		"Thebes %s, a message broker that speaks NATS (%s)\n\n"
-		"  thebes server [flags]   run a server; flags as of nats-server, see: thebes server --help\n"
-		"  thebes version          print the version\n"
-		"  thebes help             print this\n",
-		THEBES_VERSION, NODE_NATS_VERSION);
-	return to == stdout ? 0 : 1;
-}
-
-static bool word_is(const char *word, const char *const *choices)
-{
-	for (; *choices; choices++)
-		if (strcmp(word, *choices) == 0) return true;
+	static const char *const words[] = { "version", "--version", "-v", "-version" };
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		if (strcmp(word, words[i]) == 0) return true;
 	return false;
 }
 
 int main(int argc, char **argv)
 {
-	static const char *const version[] = { "version", "--version", "-v", "-version", NULL };
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *program = slash ? slash + 1 : argc > 0 ? argv[0] : "thebes";
 	const char *const *args = (const char *const *)argv;
-	if (strcmp(program, "nats-server") == 0) return server_main(argc, args, program);
-	if (argc < 2) return usage_main(stderr);
-	if (strcmp(argv[1], "server") == 0) return server_main(argc - 1, args + 1, "nats-server");
-	if (word_is(argv[1], version)) {
+	if (strcmp(program, "nats-server") == 0) return server_main(argc, args, "nats-server", "nats-server");
+	if (argc > 1 && strcmp(argv[1], "server") == 0)
+		return server_main(argc - 1, args + 1, "thebes server", "thebes");
+	if (argc > 1 && is_version(argv[1])) {
 		(void)printf("thebes: v%s (NATS v%s)\n", THEBES_VERSION, NODE_NATS_VERSION);
 		return 0;
 	}
-#ifdef THEBES_WITH_CLI
 	return cli_main(argc, argv);
-#else
-	static const char *const help[] = { "help", "--help", "-h", "-help", NULL };
-	return usage_main(word_is(argv[1], help) ? stdout : stderr);
-#endif
 }

@@ -41,18 +41,30 @@ static bool pid_parse(const char *text, pid_t *out)
 	return true;
 }
 
-/* The program's name of a pid is nats-server's or ours, and it is not this process. */
+/* The beginning of a file of a process, with zero bytes as they are; "" when it cannot be read. */
+static void read_proc(pid_t pid, const char *what, char *to, size_t room)
+{
+	char path[64];
+	(void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
+	memset(to, 0, room);
+	FILE *f = fopen(path, "re");
+	if (!f) return;
+	if (fread(to, 1, room - 1, f) == 0) to[0] = '\0';
+	(void)fclose(f);
+}
+
+/* It runs under nats-server's name, or is `thebes server` and not one of our clients; and it is not this process. */
 static bool pid_is_server(pid_t pid)
 {
-	char path[64], comm[64] = "";
+	char comm[64], line[4096];
 	if (pid == getpid()) return false;
-	(void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-	FILE *f = fopen(path, "re");
-	if (!f) return false;
-	if (!fgets(comm, sizeof comm, f)) comm[0] = '\0';
-	(void)fclose(f);
+	read_proc(pid, "comm", comm, sizeof comm);
 	comm[strcspn(comm, "\n")] = '\0';
-	return strcmp(comm, "nats-server") == 0 || strcmp(comm, "thebes") == 0;
+	if (strcmp(comm, "nats-server") == 0) return true;
+	if (strcmp(comm, "thebes") != 0) return false;
+	read_proc(pid, "cmdline", line, sizeof line);
+	size_t second = strlen(line) + 1;
+	return second < sizeof line && strcmp(line + second, "server") == 0;
 }
 
 static unsigned pids_find(const char *glob, pid_t *pids)
@@ -88,9 +100,8 @@ static unsigned pids_of_target(const char *target, pid_t *pids)
 	return pid_parse(target, pids) || pid_of_file(target, pids) ? 1 : 0;
 }
 
-int main_signal_send(const char *name, const char *target)
+int main_signal_send(const char *prefix, const char *name, const char *target)
 {
-	static const char prefix[] = "nats-server";
 	pid_t pids[SIGNAL_PIDS_MAX];
 	int signum = signal_number(name);
 	unsigned count = signum ? pids_of_target(target, pids) : 0;

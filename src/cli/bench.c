@@ -43,15 +43,15 @@ static bool check(const struct options *o)
 {
 	if (o->msgs && o->publishers && o->publishers <= 256 && o->window && o->window <= 1000000 && o->size <= 8 * MIB)
 		return true;
-	return cli_fail("bench: --msgs and --window from 1, --publishers 1 to 256, --size up to 8MiB") == 0;
+	return cli_misused(o, "bench: --msgs and --window from 1, --publishers 1 to 256, --size up to 8MiB") == 0;
 }
 
 /* ---- core: one publisher, one subscriber; latency is that of the last message of each batch ---- */
 
 int cli_bench_core(struct link *l, const struct options *o)
 {
-	if (!check(o)) return 2;
-	struct link sub = { .fd = -1 };
+	if (!check(o)) return EXIT_USAGE;
+	struct link sub = { .channel.fd = -1 };
 	struct wire_op op;
 	char subject[64];
 	enum { STEP = 1000 };
@@ -59,14 +59,11 @@ int cli_bench_core(struct link *l, const struct options *o)
 	uint8_t *payload = mem_zalloc(o->size + 1);
 	(void)snprintf(subject, sizeof subject, "bench.%s", l->inbox + 7);
 	bool good = link_open(&sub, o);
-	if (!good) (void)cli_fail_link(&sub);
+	if (!good) (void)cli_fail_link(o, &sub);
 	if (good) {
 		(void)link_subscribe(&sub, slice_of_str(subject), SLICE_NULL);
-		/* its own round trip: from then on the subscription is there */
-		good = link_request(&sub, SLICE("_INBOX.thebes.flush"), SLICE_NULL, SLICE_NULL, o->timeout_ns, &op) ==
-			       LINK_MSG ||
-		       strstr(sub.why, "nobody");
-		if (!good) (void)cli_fail_link(&sub);
+		good = link_settle(&sub); /* from then on the subscription is there */
+		if (!good) (void)cli_fail_link(o, &sub);
 	}
 	uint64_t begin = clock_ns(), got = 0;
 	for (uint64_t sent = 0; good && got < o->msgs;) {
@@ -84,7 +81,7 @@ int cli_bench_core(struct link *l, const struct options *o)
 	if (good) {
 		report(o, "core", got, clock_ns() - begin, latency, samples);
 	} else {
-		(void)cli_fail("stopped after %llu messages: %s", (unsigned long long)got,
+		(void)cli_fail(o, "stopped after %llu messages: %s", (unsigned long long)got,
 			sub.why[0] ? sub.why : "no message in time");
 	}
 	mem_free(latency);
@@ -133,23 +130,23 @@ static bool lanes_run(struct lane *lanes, unsigned n, const struct options *o, s
 		for (unsigned i = 0; i < n; i++) {
 			lane_send(&lanes[i], o, subject, payload);
 			if (!link_flush(&lanes[i].link) || !lane_take(&lanes[i], o, latency, count))
-				return cli_fail_link(&lanes[i].link) == 0;
+				return cli_fail_link(o, &lanes[i].link) == 0;
 			done = done && lanes[i].acked == lanes[i].wanted;
-			fds[i] = (struct pollfd) { .fd = lanes[i].link.fd, .events = POLLIN };
+			fds[i] = (struct pollfd) { .fd = lanes[i].link.channel.fd, .events = POLLIN };
 		}
 		if (done) return true;
 		if (*count != before) idle_since = clock_ns();
 		before = *count;
 		if (clock_ns() - idle_since > o->timeout_ns)
-			return cli_fail("no acknowledgement in time after %llu messages", (unsigned long long)*count) ==
-			       0;
+			return cli_fail(o, "no acknowledgement in time after %llu messages",
+				       (unsigned long long)*count) == 0;
 		(void)poll(fds, n, 10);
 	}
 }
 
 int cli_bench_station(struct link *l, const struct options *o)
 {
-	if (!check(o)) return 2;
+	if (!check(o)) return EXIT_USAGE;
 	char stream[64], subject[80];
 	unsigned n = (unsigned)o->publishers;
 	struct lane *lanes = mem_zalloc(n * sizeof *lanes);
@@ -158,14 +155,14 @@ int cli_bench_station(struct link *l, const struct options *o)
 	(void)snprintf(stream, sizeof stream, "bench-%s", l->inbox + 7);
 	(void)snprintf(subject, sizeof subject, "STREAM.CREATE.%s", stream);
 	json_t *body = json_pack("{s:s,s:[s]}", "name", stream, "subjects", stream),
-	       *made = api_request(l, o, subject, body, NULL);
+	       *made = api_request(l, o, subject, body, 0, NULL);
 	bool good = made != NULL;
 	for (unsigned i = 0; i < n && good; i++) {
 		char pattern[64];
-		lanes[i].link.fd = -1;
+		lanes[i].link.channel.fd = -1;
 		good = link_open(&lanes[i].link, o);
 		if (!good) {
-			(void)cli_fail_link(&lanes[i].link);
+			(void)cli_fail_link(o, &lanes[i].link);
 			break;
 		}
 		(void)snprintf(pattern, sizeof pattern, "%s.b.*", lanes[i].link.inbox);
@@ -182,9 +179,9 @@ int cli_bench_station(struct link *l, const struct options *o)
 		mem_free(lanes[i].sent_ns);
 	}
 	if (good) report(o, "station", count, took, latency, count);
-	if (errors) good = cli_fail("%llu messages were refused", (unsigned long long)errors) == 0;
+	if (errors) good = cli_fail(o, "%llu messages were refused", (unsigned long long)errors) == 0;
 	(void)snprintf(subject, sizeof subject, "STREAM.DELETE.%s", stream);
-	if (made) json_decref(api_request(l, o, subject, NULL, NULL));
+	if (made) json_decref(api_request(l, o, subject, NULL, 0, NULL));
 	json_decref(made);
 	mem_free(lanes);
 	mem_free(latency);

@@ -83,7 +83,7 @@ int cli_check(struct link *l, const struct options *o)
 	char why[600];
 	(void)l;
 	if (io_uv_new(&io) != OK) {
-		(void)cli_fail("no event loop: %s", err_text(ERR_FILES));
+		(void)cli_fail(o, "no event loop: %s", err_text(ERR_FILES));
 		return EXIT_UNCHECKED;
 	}
 	struct buf dir = { 0 };
@@ -93,7 +93,7 @@ int cli_check(struct link *l, const struct options *o)
 	buf_deinit(&dir);
 	io_uv_free(io);
 	if (e != OK && why[0]) {
-		(void)cli_fail("%s", why);
+		(void)cli_fail(o, "%s", why);
 		return EXIT_UNCHECKED;
 	}
 	print_report(o, e == OK, &report);

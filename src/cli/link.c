@@ -1,103 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A NATS client over one blocking socket: what is published gathers and goes out before anything is waited for. */
+/* A NATS client over one channel: what is published gathers and goes out before anything is waited for. */
 #include "cli_inside.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { OUT_MAX = 64 * 1024, READ_BYTES = 64 * 1024, POLL_MS_MAX = 3600 * 1000 };
+enum { OUT_MAX = 64 * 1024, READ_BYTES = 64 * 1024 };
 
-uint64_t clock_ns(void)
+static uint64_t deadline(uint64_t timeout_ns)
 {
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+	uint64_t now = clock_ns();
+	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
 }
-
-/* ---- where to ---- */
-
-struct target {
-	char host[256], port[8], user[128], password[128];
-};
-
-static bool take(char *to, size_t room, struct slice s)
-{
-	if (s.n >= room) return false;
-	memcpy(to, s.p, s.n);
-	to[s.n] = '\0';
-	return true;
-}
-
-static bool parse_url(const char *url, struct target *t)
-{
-	struct slice s = slice_of_str(url);
-	const char *scheme = strstr(url, "://");
-	if (scheme) {
-		struct slice name = slice_of(url, (size_t)(scheme - url));
-		if (!slice_eq(name, SLICE("nats")) && !slice_eq(name, SLICE("tcp"))) return false;
-		s = slice_of_str(scheme + 3);
-	}
-	while (s.n && s.p[s.n - 1] == '/') s.n--;
-	ptrdiff_t at = slice_find(s, '@');
-	if (at >= 0) {
-		struct slice who = slice_first(s, (size_t)at);
-		ptrdiff_t colon = slice_find(who, ':');
-		if (!take(t->user, sizeof t->user, colon < 0 ? who : slice_first(who, (size_t)colon))) return false;
-		if (colon >= 0 && !take(t->password, sizeof t->password, slice_from(who, (size_t)colon + 1)))
-			return false;
-		s = slice_from(s, (size_t)at + 1);
-	}
-	struct slice port = SLICE("4222");
-	if (s.n && s.p[0] == '[') {
-		ptrdiff_t close = slice_find(s, ']');
-		if (close < 0) return false;
-		if ((size_t)close + 1 < s.n && s.p[close + 1] == ':') port = slice_from(s, (size_t)close + 2);
-		s = slice_first(slice_from(s, 1), (size_t)close - 1);
-	} else {
-		ptrdiff_t colon = slice_find(s, ':');
-		if (colon >= 0) {
-			port = slice_from(s, (size_t)colon + 1);
-			s = slice_first(s, (size_t)colon);
-		}
-	}
-	return s.n && take(t->host, sizeof t->host, s) && take(t->port, sizeof t->port, port);
-}
-
-static int dial(struct link *l, const struct target *t)
-{
-	struct addrinfo want = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-	int rv = getaddrinfo(t->host, t->port, &want, &found), fd = -1, last = 0;
-	if (rv != 0) {
-		(void)snprintf(l->why, sizeof l->why,
-			"host %s is not known (%s): give the server with --server or THEBES_URL", t->host,
-			gai_strerror(rv));
-		return -1;
-	}
-	for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) != 0) {
-			last = errno;
-			(void)close(fd);
-			fd = -1;
-		}
-	}
-	freeaddrinfo(found);
-	if (fd < 0)
-		(void)snprintf(l->why, sizeof l->why,
-			"no server at %s:%s (%s): start one with `thebes server -js`, or give --server", t->host,
-			t->port, strerror(last));
-	return fd;
-}
-
-/* ---- bytes ---- */
 
 static bool broken(struct link *l, const char *what)
 {
@@ -105,17 +19,96 @@ static bool broken(struct link *l, const char *what)
 	return false;
 }
 
+/* ---- where to ---- */
+
+static int hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9') return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Copies with %41 as A, as everywhere in a URL. */
+static bool take(char *to, size_t room, struct slice s)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t c = s.p[i];
+		if (c == '%') {
+			int high = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1,
+			    low = high >= 0 ? hex_digit(s.p[i + 2]) : -1;
+			if (low < 0) return false;
+			c = (uint8_t)(high << 4 | low);
+			i += 2;
+		}
+		if (c == '\0' || n + 1 >= room) return false;
+		to[n++] = (char)c;
+	}
+	to[n] = '\0';
+	return true;
+}
+
+static bool take_user(struct target *t, struct slice who)
+{
+	ptrdiff_t colon = slice_find(who, ':');
+	if (!take(t->user, sizeof t->user, colon < 0 ? who : slice_first(who, (size_t)colon))) return false;
+	return colon < 0 || take(t->password, sizeof t->password, slice_from(who, (size_t)colon + 1));
+}
+
+/* "host", "host:port", "[::1]:port" */
+static bool take_host(struct target *t, struct slice s)
+{
+	struct slice port = SLICE("4222");
+	bool has_port = false;
+	if (s.n && s.p[0] == '[') {
+		ptrdiff_t close = slice_find(s, ']');
+		if (close < 0) return false;
+		struct slice rest = slice_from(s, (size_t)close + 1);
+		if (rest.n && rest.p[0] != ':') return false;
+		has_port = rest.n > 0;
+		port = has_port ? slice_from(rest, 1) : port;
+		s = slice_first(slice_from(s, 1), (size_t)close - 1);
+	} else {
+		ptrdiff_t colon = slice_find(s, ':');
+		has_port = colon >= 0;
+		if (has_port) port = slice_from(s, (size_t)colon + 1);
+		if (has_port) s = slice_first(s, (size_t)colon);
+	}
+	uint64_t number;
+	if (slice_to_u64(port, &number) != OK || number == 0 || number > 65535) return false;
+	return s.n && take(t->host, sizeof t->host, s) && take(t->port, sizeof t->port, port);
+}
+
+static bool parse_url(struct slice s, struct target *t)
+{
+	static const char *const schemes[] = { "nats://", "tcp://", "tls://" };
+	*t = (struct target) { 0 };
+	for (size_t i = 0; i < COUNT_OF(schemes); i++) {
+		struct slice scheme = slice_of_str(schemes[i]);
+		if (s.n < scheme.n || !slice_eq_nocase(slice_first(s, scheme.n), scheme)) continue;
+		t->tls = schemes[i][1] == 'l';
+		s = slice_from(s, scheme.n);
+		break;
+	}
+	while (s.n && s.p[s.n - 1] == '/') s.n--;
+	for (size_t at = s.n; at-- > 0;) { /* the last one: a password may have more of them */
+		if (s.p[at] != '@') continue;
+		if (!take_user(t, slice_first(s, at))) return false;
+		s = slice_from(s, at + 1);
+		break;
+	}
+	return take_host(t, s);
+}
+
+/* ---- bytes ---- */
+
 bool link_flush(struct link *l)
 {
-	size_t at = 0;
-	while (at < l->out.n) {
-		ssize_t n = send(l->fd, l->out.p + at, l->out.n - at, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR) continue;
-		if (n <= 0) return broken(l, "the server closed the connection");
-		at += (size_t)n;
-	}
+	if (l->is_broken) return false; /* half a line may have gone: nothing can follow it */
+	if (l->out.n == 0) return true;
+	l->is_broken = !channel_write(&l->channel, l->out.p, l->out.n, deadline(l->timeout_ns), l->why);
 	buf_clear(&l->out);
-	return true;
+	return !l->is_broken;
 }
 
 /* 1: more is there; 0: time is up; -1: broken. */
@@ -125,23 +118,9 @@ static int read_more(struct link *l, uint64_t until_ns)
 		buf_consume(&l->in, l->in_at);
 		l->in_at = 0;
 	}
-	for (;;) {
-		uint64_t now = clock_ns();
-		struct pollfd p = { .fd = l->fd, .events = POLLIN };
-		uint64_t wait_ms = until_ns > now ? (until_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-		int rv = poll(&p, 1, (int)u64_min(wait_ms, POLL_MS_MAX));
-		if (rv < 0 && errno != EINTR) return -1;
-		if (rv <= 0 && until_ns <= clock_ns()) return 0;
-		if (rv <= 0) continue;
-		ssize_t n = recv(l->fd, buf_reserve(&l->in, READ_BYTES), READ_BYTES, 0);
-		if (n < 0 && errno == EINTR) continue;
-		if (n <= 0) {
-			if (!l->why[0]) (void)broken(l, "the server closed the connection");
-			return -1;
-		}
-		l->in.n += (size_t)n;
-		return 1;
-	}
+	int n = channel_read(&l->channel, buf_reserve(&l->in, READ_BYTES), READ_BYTES, until_ns, l->why);
+	if (n > 0) l->in.n += (size_t)n;
+	return n > 0 ? 1 : n;
 }
 
 /* The next operation of any kind. */
@@ -161,27 +140,57 @@ static enum link_next next_op(struct link *l, uint64_t until_ns, struct wire_op 
 	}
 }
 
-enum link_next link_next(struct link *l, uint64_t timeout_ns, struct wire_op *op)
+static void say_refused(struct link *l, struct slice text)
 {
-	uint64_t now = clock_ns(), until = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
+	static const struct slice violation = SLICE("Permissions Violation");
+	bool is_permission = text.n >= violation.n && slice_eq_nocase(slice_first(text, violation.n), violation);
+	(void)snprintf(l->why, sizeof l->why, "the server refuses: %.*s%s", SLICE_FMT(slice_first(text, 300)),
+		is_permission ? " (this user may not: ask for the permission, or come as another with --user)" : "");
+}
+
+enum link_next link_next_or_pong(struct link *l, uint64_t timeout_ns, struct wire_op *op, bool *ponged)
+{
+	uint64_t until = deadline(timeout_ns);
+	*ponged = false;
 	if (!link_flush(l)) return LINK_BROKEN;
 	for (;;) {
 		enum link_next r = next_op(l, until, op);
 		if (r != LINK_MSG) return r;
 		if (op->verb == WIRE_MSG || op->verb == WIRE_HMSG) return LINK_MSG;
+		if (op->verb == WIRE_PONG) {
+			*ponged = true;
+			return LINK_TIMEOUT;
+		}
 		if (op->verb == WIRE_PING) {
 			buf_append_slice(&l->out, WIRE_PONG_LINE);
 			if (!link_flush(l)) return LINK_BROKEN;
 		}
 		if (op->verb == WIRE_ERR) {
-			(void)snprintf(
-				l->why, sizeof l->why, "the server says: %.*s", SLICE_FMT(slice_first(op->args, 200)));
+			say_refused(l, op->args);
 			return LINK_BROKEN;
 		}
 	}
 }
 
+enum link_next link_next(struct link *l, uint64_t timeout_ns, struct wire_op *op)
+{
+	uint64_t until = deadline(timeout_ns);
+	for (;;) {
+		bool ponged;
+		uint64_t now = clock_ns();
+		enum link_next r = link_next_or_pong(l, until > now ? until - now : 0, op, &ponged);
+		if (r != LINK_TIMEOUT || !ponged) return r;
+	}
+}
+
 /* ---- hello ---- */
+
+/* Sentences for a server that says no to whom we are. */
+static void say_unwelcome(struct link *l, struct slice text)
+{
+	(void)snprintf(l->why, sizeof l->why, "the server refuses: %.*s (see --user, --password, --token)",
+		SLICE_FMT(slice_first(text, 200)));
+}
 
 static bool wait_for(struct link *l, enum wire_verb verb, uint64_t until_ns, struct wire_op *op)
 {
@@ -191,69 +200,111 @@ static bool wait_for(struct link *l, enum wire_verb verb, uint64_t until_ns, str
 		if (r == LINK_BROKEN) return false;
 		if (op->verb == verb) return true;
 		if (op->verb == WIRE_ERR) {
-			(void)snprintf(l->why, sizeof l->why,
-				"the server refuses: %.*s (see --user, --password, --token)",
-				SLICE_FMT(slice_first(op->args, 200)));
+			say_unwelcome(l, op->args);
 			return false;
 		}
 	}
 }
 
-static bool hello(struct link *l, const struct options *o, const struct target *t)
+static bool is_given(const struct options *o, unsigned option) { return o->given >> option & 1; }
+
+/* What is said on the command line goes before the URL, the URL before the environment. */
+static void take_credentials(struct wire_connect *c, const struct options *o, const struct target *t)
+{
+	bool by_url = *t->user && !is_given(o, OPTION_user) && !is_given(o, OPTION_token);
+	const char *user = by_url ? t->user : o->user, *password = by_url ? t->password : o->password;
+	const char *token = by_url ? "" : o->token;
+	if (is_given(o, OPTION_password)) password = o->password;
+	if (is_given(o, OPTION_user)) token = is_given(o, OPTION_token) ? token : "";
+	if (!*token && *user && !*password) token = user;
+	c->auth_token = slice_of_str(token);
+	if (*token) return;
+	c->user = slice_of_str(user);
+	c->pass = slice_of_str(password);
+}
+
+static bool wants_tls(const struct options *o, const struct target *t)
+{
+	return t->tls || o->tls || o->tls_first || *o->tls_ca || *o->tls_cert || *o->tls_key;
+}
+
+/* INFO has come in the clear. What follows it before the handshake is nobody's word. */
+static bool upgrade(struct link *l, const struct options *o, const struct target *t, uint64_t until)
+{
+	if (!wants_tls(o, t) && !l->info.tls_required) return true;
+	if (!l->info.tls_required && !l->info.tls_available)
+		return broken(l, "the server speaks no TLS, which tls://, --tls or a certificate asks for: set it up "
+				 "there (tls { … }), or come without");
+	if (l->in.n > l->in_at) return broken(l, "somebody speaks before the TLS handshake: not going on");
+	return channel_secure(&l->channel, o, t, until, l->why);
+}
+
+static bool hello(struct link *l, const struct options *o, const struct target *t, uint64_t until)
 {
 	struct wire_op op;
-	uint64_t until = clock_ns() + o->timeout_ns;
-	if (!wait_for(l, WIRE_INFO, until, &op)) return false;
+	if (o->tls_first && !channel_secure(&l->channel, o, t, until, l->why)) return false;
+	if (!wait_for(l, WIRE_INFO, until, &op)) {
+		if (strcmp(l->why, "the server does not answer in time") == 0 && !o->tls_first)
+			return broken(l,
+				"what is there says nothing: no NATS server, or one that wants TLS first (--tlsfirst)");
+		return false;
+	}
 	if (wire_info_parse(&l->info, op.args) != OK) return broken(l, "the server's INFO can not be read");
-	if (l->info.tls_required) return broken(l, "the server wants TLS, which this client does not speak yet");
+	if (!o->tls_first && !upgrade(l, o, t, until)) return false;
 	struct wire_connect c;
 	wire_connect_init(&c);
 	c.verbose = c.pedantic = false;
 	c.echo = c.headers = c.no_responders = true;
+	c.tls_required = l->channel.ssl != NULL;
 	c.protocol = 1;
 	c.name = SLICE("thebes");
 	c.lang = SLICE("c");
 	c.version = SLICE(THEBES_VERSION);
-	const char *user = *o->user ? o->user : t->user, *password = *o->password ? o->password : t->password;
-	c.auth_token = slice_of_str(*o->token ? o->token : *user && !*password ? user : "");
-	if (!c.auth_token.n) {
-		c.user = slice_of_str(user);
-		c.pass = slice_of_str(password);
-	}
+	take_credentials(&c, o, t);
 	wire_connect_append(&l->out, &c);
 	buf_append_slice(&l->out, WIRE_PING_LINE);
 	return link_flush(l) && wait_for(l, WIRE_PONG, until, &op);
 }
 
-bool link_open(struct link *l, const struct options *o)
+static bool try_target(struct link *l, const struct options *o, const struct target *t)
 {
-	struct target t = { .port = "4222" };
-	uint64_t random = 0;
-	*l = (struct link) { .fd = -1, .sid_next = 1 };
+	uint64_t random = 0, until = deadline(o->timeout_ns);
+	*l = (struct link) { .channel.fd = -1, .sid_next = 1, .timeout_ns = o->timeout_ns };
 	l->parser = (struct wire_parser) { .verbs = WIRE_FROM_SERVER,
 		.forbidden = WIRE_ERROR_UNKNOWN_OP,
 		.control_line_max = 1 << 20,
 		.payload_max = UINT32_MAX };
-	if (!parse_url(o->server, &t)) {
-		(void)snprintf(l->why, sizeof l->why,
-			"\"%.200s\" is not a server: nats://[user[:password]@]host[:port]", o->server);
-		return false;
-	}
-	l->fd = dial(l, &t);
-	if (l->fd < 0) return false;
-	int one = 1;
-	(void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) random = clock_ns();
 	(void)snprintf(l->inbox, sizeof l->inbox, "_INBOX.%016llx", (unsigned long long)random);
-	return hello(l, o, &t);
+	return channel_dial(&l->channel, t, until, l->why) && hello(l, o, t, until);
+}
+
+bool link_open(struct link *l, const struct options *o)
+{
+	struct slice left = slice_of_str(o->server);
+	*l = (struct link) { .channel.fd = -1 };
+	do {
+		struct target t;
+		ptrdiff_t comma = slice_find(left, ',');
+		struct slice one = comma < 0 ? left : slice_first(left, (size_t)comma);
+		left = comma < 0 ? SLICE_NULL : slice_from(left, (size_t)comma + 1);
+		while (one.n && one.p[0] == ' ') one = slice_from(one, 1);
+		while (one.n && one.p[one.n - 1] == ' ') one.n--;
+		link_close(l);
+		if (!parse_url(one, &t)) /* not repeated: there may be a password in it */
+			return broken(l,
+				"--server is no server's address: nats://[user[:password]@]host[:port], or tls://… "
+				"(a % or @ in a password is written %25 or %40)");
+		if (try_target(l, o, &t)) return true;
+	} while (left.n);
+	return false;
 }
 
 void link_close(struct link *l)
 {
-	if (l->fd >= 0) {
-		link_flush(l);
-		(void)close(l->fd);
-		l->fd = -1;
+	if (l->channel.fd >= 0) {
+		(void)link_flush(l);
+		channel_close(&l->channel);
 	}
 	wire_info_deinit(&l->info);
 	buf_deinit(&l->in);
@@ -266,15 +317,42 @@ void link_publish(struct link *l, struct slice subject, struct slice reply, stru
 {
 	struct wire_msg m = { .subject = subject, .reply = reply, .header = header, .payload = payload };
 	l->out.n += wire_pub_encode(buf_reserve(&l->out, wire_encode_bytes_max(&m)), &m);
-	if (l->out.n > OUT_MAX) link_flush(l); /* a failure shows when something is waited for */
+	if (l->out.n > OUT_MAX) (void)link_flush(l); /* a failure shows when something is waited for */
+}
+
+static struct slice sid_text(char text[24], uint64_t sid)
+{
+	int n = snprintf(text, 24, "%llu", (unsigned long long)sid);
+	return slice_of(text, (size_t)n);
 }
 
 uint64_t link_subscribe(struct link *l, struct slice subject, struct slice queue)
 {
 	char sid[24];
-	int n = snprintf(sid, sizeof sid, "%llu", (unsigned long long)l->sid_next);
-	wire_sub_append(&l->out, subject, queue, slice_of(sid, (size_t)n));
+	wire_sub_append(&l->out, subject, queue, sid_text(sid, l->sid_next));
 	return l->sid_next++;
+}
+
+void link_unsubscribe(struct link *l, uint64_t sid)
+{
+	char text[24];
+	wire_unsub_append(&l->out, sid_text(text, sid), 0);
+}
+
+void link_ping(struct link *l) { buf_append_slice(&l->out, WIRE_PING_LINE); }
+
+bool link_settle(struct link *l)
+{
+	uint64_t until = deadline(l->timeout_ns);
+	struct wire_op op;
+	bool ponged;
+	link_ping(l);
+	for (;;) {
+		uint64_t now = clock_ns();
+		enum link_next r = link_next_or_pong(l, until > now ? until - now : 0, &op, &ponged);
+		if (r == LINK_TIMEOUT) return ponged || broken(l, "the server does not answer in time");
+		if (r == LINK_BROKEN) return false;
+	}
 }
 
 enum link_next link_request(struct link *l, struct slice subject, struct slice header, struct slice payload,
@@ -288,12 +366,12 @@ enum link_next link_request(struct link *l, struct slice subject, struct slice h
 	}
 	int n = snprintf(reply, sizeof reply, "%s.%llu", l->inbox, (unsigned long long)++l->request_next);
 	link_publish(l, subject, slice_of(reply, (size_t)n), header, payload);
-	uint64_t until = clock_ns() + timeout_ns;
+	uint64_t until = deadline(timeout_ns);
 	for (;;) {
 		uint64_t now = clock_ns();
 		enum link_next r = link_next(l, until > now ? until - now : 0, op);
 		if (r == LINK_TIMEOUT)
-			(void)snprintf(l->why, sizeof l->why, "no answer on %.*s in time",
+			(void)snprintf(l->why, sizeof l->why, "no answer on %.*s in time (--timeout)",
 				SLICE_FMT(slice_first(subject, 120)));
 		if (r != LINK_MSG) return r;
 		if (!slice_eq(op->subject, slice_of(reply, (size_t)n))) continue;

@@ -8,78 +8,109 @@
 
 #include "thebes/station.h"
 
-enum { NOT_FOUND = 10059, OTHER_CONFIGURATION = 10058 };
+enum { OTHER_CONFIGURATION = 10058 };
 
-json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body, unsigned *err_code)
+static void say_error(const struct options *o, json_t *error, unsigned code)
+{
+	const char *text = json_string_value(json_object_get(error, "description"));
+	if (code == OTHER_CONFIGURATION)
+		(void)cli_fail(o, "%s is there already, with other settings: see `thebes station info %s`", o->args[0],
+			o->args[0]);
+	else
+		(void)cli_fail(o, "the server refuses: %s (%u)", text ? text : "no reason given", code);
+}
+
+json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body, unsigned expected,
+	bool *was_expected)
 {
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct buf full = { 0 };
 	struct wire_op op;
 	json_t *answer = NULL, *error;
 	json_decref(body);
-	if (err_code) *err_code = 0;
+	if (was_expected) *was_expected = false;
 	buf_printf(&full, "$JS.API.%s", subject);
 	enum link_next r = link_request(l, buf_slice(&full), SLICE_NULL, slice_of_str(text), o->timeout_ns, &op);
 	if (r == LINK_MSG) {
 		answer = json_loadb((const char *)op.payload.p, op.payload.n, 0, NULL);
-		if (!json_is_object(answer)) (void)cli_fail("the answer to %s can not be read", subject);
-	} else if (!l->info.jetstream && l->fd >= 0) {
-		(void)cli_fail("the server has no storage: start it with -js (thebes server -js)");
+		if (!json_is_object(answer)) (void)cli_fail(o, "the answer to %s can not be read", subject);
+	} else if (!l->info.jetstream && l->channel.fd >= 0) {
+		(void)cli_fail(o, "the server has no storage: start it with -js (thebes server -js)");
 	} else {
-		(void)cli_fail_link(l);
+		(void)cli_fail_link(o, l);
 	}
 	free(text);
 	buf_deinit(&full);
 	error = json_object_get(answer, "error");
 	if (!error) return answer;
 	unsigned code = (unsigned)json_integer_value(json_object_get(error, "err_code"));
-	if (err_code) {
-		*err_code = code;
-	} else if (code == OTHER_CONFIGURATION) {
-		(void)cli_fail("%s is there already, with other settings: see `thebes station info %s`", o->args[0],
-			o->args[0]);
-	} else {
-		(void)cli_fail("%s (%u)", json_string_value(json_object_get(error, "description")), code);
-	}
+	if (was_expected) *was_expected = code == expected;
+	if (!was_expected || code != expected) say_error(o, error, code);
 	json_decref(answer);
 	return NULL;
 }
 
 /* ---- which streams a station is ---- */
 
+/* 1: it is there, 0: it is not, -1: something else, after a sentence. */
+static int has_stream(struct link *l, const struct options *o, const char *stream)
+{
+	struct buf subject = { 0 };
+	bool not_there;
+	buf_printf(&subject, "STREAM.INFO.%s", stream);
+	json_t *info = api_request(l, o, buf_str(&subject), NULL, API_STREAM_NOT_FOUND, &not_there);
+	buf_deinit(&subject);
+	json_decref(info);
+	return info ? 1 : not_there ? 0 : -1;
+}
+
+/* What could be the name of a stream: one token of a subject. */
+static bool is_token(const char *name) { return subject_is_literal(slice_of_str(name)) && !strpbrk(name, ".*>"); }
+
 unsigned station_streams(struct link *l, const struct options *o, const char *name, char **out, unsigned max)
 {
 	unsigned n = 0;
-	for (unsigned partition = 1; n < max; partition++) {
-		struct buf stream = { 0 }, subject = { 0 };
-		unsigned code = 0;
+	int there = station_name_problem(slice_of_str(name)) ? 0 : 1;
+	for (unsigned partition = 1; n < max && there == 1; partition++) {
+		struct buf stream = { 0 };
 		station_name_internal(&stream, slice_of_str(name), partition);
-		buf_printf(&subject, "STREAM.INFO.%s", buf_str(&stream));
-		json_t *info = strchr(name, ' ') ? NULL : api_request(l, o, buf_str(&subject), NULL, &code);
-		if (info) out[n++] = mem_strdup(buf_str(&stream));
+		there = has_stream(l, o, buf_str(&stream));
+		if (there == 1) out[n++] = mem_strdup(buf_str(&stream));
 		buf_deinit(&stream);
-		buf_deinit(&subject);
-		json_decref(info);
-		if (!info && code != NOT_FOUND) return code ? (unsigned)(cli_fail("API error %u", code) - 1) : 0;
-		if (!info) break;
 	}
-	if (n) return n;
 	/* made through the JetStream API: its name is the stream's */
-	struct buf subject = { 0 };
-	unsigned code;
-	buf_printf(&subject, "STREAM.INFO.%s", name);
-	json_t *info = api_request(l, o, buf_str(&subject), NULL, &code);
-	buf_deinit(&subject);
-	if (!info) {
-		if (code) (void)cli_fail("there is no station %s: make it with `thebes station add %s`", name, name);
-		return 0;
+	if (n == 0 && there == 0 && is_token(name)) {
+		there = has_stream(l, o, name);
+		if (there == 1) out[n++] = mem_strdup(name);
 	}
-	json_decref(info);
-	out[0] = mem_strdup(name);
-	return 1;
+	if (n == 0 && there == 0)
+		(void)cli_fail(o,
+			"there is no station %s: `thebes station ls` lists them, `thebes station add %s` makes it",
+			name, name);
+	if (there >= 0) return n;
+	while (n > 0) mem_free(out[--n]);
+	return 0;
 }
 
 /* ---- add ---- */
+
+static const struct {
+	unsigned option;
+	const char *name, *retention;
+} limit_options[] = { { OPTION_max_age_ns, "max-age", "age" }, { OPTION_max_msgs, "max-msgs", "messages" },
+	{ OPTION_max_bytes, "max-bytes", "bytes" } };
+
+/* A limit that another retention would not look at is a mistake. */
+static bool limits_match(const struct options *o, size_t retention)
+{
+	for (size_t i = 0; i < COUNT_OF(limit_options); i++) {
+		if (i == retention || !(o->given >> limit_options[i].option & 1)) continue;
+		(void)cli_misused(o, "--%s goes with --retention %s, and not with %s", limit_options[i].name,
+			limit_options[i].retention, o->retention);
+		return false;
+	}
+	return true;
+}
 
 static bool take_retention(const struct options *o, struct station_options *s)
 {
@@ -92,16 +123,15 @@ static bool take_retention(const struct options *o, struct station_options *s)
 		if (strcmp(o->retention, words[i].word) != 0) continue;
 		const int64_t values[] = { (int64_t)(o->max_age_ns / NS_PER_S), (int64_t)o->max_msgs,
 			(int64_t)o->max_bytes, 0 };
+		if (!limits_match(o, i)) return false;
 		s->retention = words[i].kind;
 		s->retention_value = values[i];
 		if (values[i] == 0 && words[i].kind != STATION_ACK_BASED)
-			return cli_fail("--retention %s wants --%s", o->retention,
-				       i == 0   ? "max-age of a second or more"
-				       : i == 1 ? "max-msgs"
-						: "max-bytes") == 0;
+			return cli_misused(o, "--retention %s wants --%s%s", o->retention, limit_options[i].name,
+				       i == 0 ? " of a second or more" : "") == EXIT_DONE;
 		return true;
 	}
-	return cli_fail("--retention is age, messages, bytes or ack, not \"%s\"", o->retention) == 0;
+	return cli_misused(o, "--retention is age, messages, bytes or ack, not \"%s\"", o->retention) == EXIT_DONE;
 }
 
 static size_t split(const char *text, struct slice *out, size_t max)
@@ -119,11 +149,12 @@ static int add_partition(struct link *l, const struct options *o, struct station
 {
 	struct stream_config config;
 	struct js_error e;
-	if (!station_config(&config, s, &e)) return cli_fail("%s", e.text);
+	if (!station_config(&config, s, &e)) return cli_misused(o, "%s", e.text);
 	struct buf json = { 0 }, subject = { 0 };
 	stream_config_print(&json, &config);
 	buf_printf(&subject, "STREAM.CREATE.%s", config.name);
-	json_t *answer = api_request(l, o, buf_str(&subject), json_loadb((const char *)json.p, json.n, 0, NULL), NULL);
+	json_t *answer =
+		api_request(l, o, buf_str(&subject), json_loadb((const char *)json.p, json.n, 0, NULL), 0, NULL);
 	buf_deinit(&json);
 	buf_deinit(&subject);
 	stream_config_deinit(&config);
@@ -140,15 +171,16 @@ int cli_station_add(struct link *l, const struct options *o)
 		.replicas = (int)u64_min(o->replicas, 100),
 		.subjects = subjects };
 	if (strcmp(o->storage, "file") != 0 && strcmp(o->storage, "memory") != 0)
-		return cli_fail("--storage is file or memory, not \"%s\"", o->storage);
+		return cli_misused(o, "--storage is file or memory, not \"%s\"", o->storage);
 	s.storage = strcmp(o->storage, "memory") == 0 ? STREAM_MEMORY : STREAM_FILE;
 	if (o->partitions < 1 || o->partitions > STATION_PARTITIONS_MAX)
-		return cli_fail("--partitions is 1 to %d", STATION_PARTITIONS_MAX);
-	if (!take_retention(o, &s)) return 2;
+		return cli_misused(o, "--partitions is 1 to %d", STATION_PARTITIONS_MAX);
+	if (!take_retention(o, &s)) return EXIT_USAGE;
 	for (s.partition = 1; s.partition <= o->partitions; s.partition++) {
 		/* a subject can lead to one stream only: the first partition's */
 		s.subject_count = s.partition == 1 ? split(o->subjects, subjects, COUNT_OF(subjects)) : 0;
-		if (add_partition(l, o, &s) != 0) return 1;
+		int code = add_partition(l, o, &s);
+		if (code != EXIT_DONE) return code;
 	}
 	if (o->json) {
 		(void)printf(
@@ -197,7 +229,8 @@ int cli_station_ls(struct link *l, const struct options *o)
 {
 	size_t seen = 0, total = 0;
 	do {
-		json_t *page = api_request(l, o, "STREAM.LIST", json_pack("{s:I}", "offset", (json_int_t)seen), NULL),
+		json_t *page = api_request(
+			       l, o, "STREAM.LIST", json_pack("{s:I}", "offset", (json_int_t)seen), 0, NULL),
 		       *item;
 		size_t i;
 		if (!page) return 1;
@@ -224,18 +257,16 @@ int cli_station_ls(struct link *l, const struct options *o)
 
 /* ---- info, purge, rm ---- */
 
-enum { PARTITIONS_SHOWN = 1024 };
-
 static int each_stream(
 	struct link *l, const struct options *o, const char *request, int (*show)(const struct options *, json_t *))
 {
-	char *streams[PARTITIONS_SHOWN];
-	unsigned n = station_streams(l, o, o->args[0], streams, PARTITIONS_SHOWN);
+	char *streams[PARTITIONS_MAX];
+	unsigned n = station_streams(l, o, o->args[0], streams, PARTITIONS_MAX);
 	int code = n ? 0 : 1;
 	for (unsigned i = 0; i < n; i++) {
 		struct buf subject = { 0 };
 		buf_printf(&subject, "%s.%s", request, streams[i]);
-		json_t *answer = code == 0 ? api_request(l, o, buf_str(&subject), NULL, NULL) : NULL;
+		json_t *answer = code == 0 ? api_request(l, o, buf_str(&subject), NULL, 0, NULL) : NULL;
 		code = answer ? show(o, answer) : 1;
 		json_decref(answer);
 		buf_deinit(&subject);
@@ -327,10 +358,9 @@ static int ask(const struct options *o, const char *what)
 {
 	char line[16] = "";
 	if (o->yes) return 0;
-	if (!isatty(STDIN_FILENO)) {
-		(void)cli_fail("to %s %s for good, give -y: standard input is no terminal to ask on", what, o->args[0]);
-		return 2;
-	}
+	if (!isatty(STDIN_FILENO))
+		return cli_misused(
+			o, "to %s %s for good, give -y: standard input is no terminal to ask on", what, o->args[0]);
 	(void)printf("%s %s for good? [y/N] ", what, o->args[0]);
 	(void)fflush(stdout);
 	return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y') ? 0 : 1;

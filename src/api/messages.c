@@ -21,10 +21,22 @@ static void refuse_lost(struct api_request *r, const char *damaged)
 	struct station *s = api_station(r);
 	if (!s) return;
 	const char *doubt = damaged ? stream_doubt(station_stream(s)) : stream_doubt_about(station_stream(s), r->seq);
-	if (damaged || doubt) {
+	if ((damaged || doubt) && !diag_fault(r->api->diag, FAULT_bug_doubt_hidden)) {
 		api_refuse(r, JS_STORE_FAILED, doubt ? doubt : damaged);
 	} else {
 		api_refuse(r, JS_NO_MESSAGE, NULL);
+	}
+}
+
+/* The disk would not give it: that passes, unless the stream is in doubt by now. */
+static void refuse_unread(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	const char *doubt = s ? stream_doubt(station_stream(s)) : NULL;
+	if (doubt) {
+		api_refuse(r, JS_STORE_FAILED, doubt);
+	} else if (s) {
+		api_refuse(r, JS_UNAVAILABLE, "the message can not be read at the moment");
 	}
 }
 
@@ -37,7 +49,12 @@ static void got(struct stream_read *q)
 		api_drop(r);
 		return;
 	}
-	if (e == ERR_CORRUPT || e == ERR_IO) {
+	if (e == ERR_IO) { /* says nothing of what is stored */
+		stream_read_release(q);
+		refuse_unread(r);
+		return;
+	}
+	if (e == ERR_CORRUPT) {
 		stream_read_release(q);
 		refuse_lost(r, "the message is damaged");
 		return;

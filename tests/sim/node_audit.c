@@ -296,8 +296,31 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 	if (++c->consumers_asked == s->consumer_count) move(c, c->stays_closed ? CARE_DONE : CARE_OPEN);
 }
 
+/* A stream that can only be read shows a state that it once had: what is missing in it was refused by name, never said not to be there. */
+static void doubt_end(struct stream_care *c)
+{
+	struct book_stream *s = stream_of(c);
+	if (!server_said_damaged(c->w, c->index))
+		book_violated(
+			&c->w->book, "SILENT: %s can only be read and no line says why:\n%s", s->name, c->w->words);
+	if (c->until < s->last)
+		book_violated(&c->w->book, "LOST: %s says its last sequence is %llu, %llu was acknowledged", s->name,
+			(unsigned long long)c->until, (unsigned long long)s->last);
+	for (uint64_t seq = 1; seq <= c->until && seq < s->cap; seq++)
+		if (c->found[seq] == 'a' && book_presence(s, seq) == BOOK_LIVE)
+			book_violated(&c->w->book, "LOST: %s is in doubt, and says that %llu is not there", s->name,
+				(unsigned long long)seq);
+	sim_count(c->w->s, "rot left a stream readable");
+	c->run++;
+	move(c, CARE_LOST);
+}
+
 static void audit_end(struct stream_care *c)
 {
+	if (c->is_in_doubt) {
+		doubt_end(c);
+		return;
+	}
 	struct book_stream *s = stream_of(c);
 	struct buf tail = { 0 };
 	book_audit(&c->w->book, c->index, &c->info, c->found, world_now(c->w));
@@ -333,7 +356,7 @@ static void message_got(struct peer_call *call, const struct wire_op *op);
 static void ask_messages(struct stream_care *c)
 {
 	char body[48];
-	for (; c->at <= c->info.last_seq && c->asked < AUDIT_WINDOW; c->at++) {
+	for (; c->at <= c->until && c->asked < AUDIT_WINDOW; c->at++) {
 		if (!wants_message(c, c->at)) continue;
 		int n = snprintf(body, sizeof body, "{\"seq\":%llu}", (unsigned long long)c->at);
 		ask(c, "STREAM.MSG.GET", "", slice_of(body, (size_t)n), message_got)->m = c->at;
@@ -372,6 +395,11 @@ static void message_got(struct peer_call *call, const struct wire_op *op)
 		return;
 	}
 	c->asked--;
+	if (code == 10077 && c->is_damaged) { /* damage, found by this read or before */
+		c->is_in_doubt = true;
+		ask_messages(c);
+		return;
+	}
 	if (code != 0 && code != 10037) {
 		book_violated(&c->w->book, "MSG.GET of %s %llu: %.*s", stream_of(c)->name, (unsigned long long)call->m,
 			SLICE_FMT(op->payload));
@@ -416,9 +444,11 @@ static void info_got(struct peer_call *call, const struct wire_op *op)
 		stream_of(c)->name, stream_of(c)->kind, (unsigned long long)stream_of(c)->limit,
 		(unsigned long long)i->messages, (unsigned long long)i->first_seq, (unsigned long long)i->last_seq,
 		(unsigned long long)i->deleted);
+	c->is_in_doubt = c->is_damaged && memmem(op->payload.p, op->payload.n, "\"doubt\":{", 9);
+	c->until = c->is_in_doubt ? u64_max(i->last_seq, stream_of(c)->last) : i->last_seq;
 	mem_free(c->found);
-	c->found = mem_alloc(i->last_seq + 1);
-	memset(c->found, '?', i->last_seq + 1);
+	c->found = mem_alloc(c->until + 1);
+	memset(c->found, '?', c->until + 1);
 	c->at = 1;
 	c->asked = 0;
 	ask_messages(c);

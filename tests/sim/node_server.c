@@ -228,17 +228,25 @@ void server_died(struct world *w)
 	}
 }
 
+/* "… group=3 (S1) is in doubt …", of whichever room */
+static bool said_in_doubt(const struct world *w, uint64_t group)
+{
+	char head[32];
+	(void)snprintf(head, sizeof head, "group=%llu ", (unsigned long long)group);
+	for (const char *at = w->words; (at = strstr(at, head)) != NULL; at++) {
+		const char *end = strchr(at, '\n'), *said = strstr(at, "is in doubt");
+		if (said && (!end || said < end)) return true;
+	}
+	return false;
+}
+
 bool server_said_damaged(const struct world *w, unsigned stream)
 {
-	static const char *const everything[] = { "group=1 is in doubt", "every group is in doubt",
-		"catalogue of streams" };
 	struct buf line = { 0 };
 	uint64_t group = server_group_of(w, stream);
-	bool said = false;
-	for (size_t i = 0; i < COUNT_OF(everything); i++) said |= strstr(w->words, everything[i]) != NULL;
-	buf_printf(&line, "group=%llu is in doubt", (unsigned long long)group);
-	said |= group && strstr(w->words, buf_str(&line));
-	buf_clear(&line);
+	bool said = said_in_doubt(w, META_GROUP) || strstr(w->words, "every group is in doubt") ||
+		    strstr(w->words, "catalogue of streams");
+	said |= group && said_in_doubt(w, group);
 	buf_printf(&line, "station %s group %llu: can not be opened", w->book.stream[stream].name,
 		(unsigned long long)group);
 	said |= group && strstr(w->words, buf_str(&line));

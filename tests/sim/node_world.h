@@ -26,7 +26,7 @@ enum care {
 	CARE_SETTLE,  /* an audit waits until nothing is on its way */
 	CARE_AUDIT,
 	CARE_DONE, /* audited, and nobody may use it any more */
-	CARE_LOST, /* after damage: it is not served, and the server said so */
+	CARE_LOST, /* after damage: it is not served, or can only be read, and the server said so */
 };
 struct world;
 struct stream_care {
@@ -40,15 +40,16 @@ struct stream_care {
 	unsigned consumers_made;
 	bool is_made;         /* the stream is there */
 	bool wants_full;      /* of the audit */
-	bool is_damaged;      /* bits have rotted: it may be refused, if that is said */
+	bool is_damaged;      /* bits have rotted: it may be refused, or only be read, if that is said */
+	bool is_in_doubt;     /* the audit has seen that it can only be read */
 	unsigned refused;     /* times that it was, then */
 	bool stays_closed;    /* after the audit: DONE */
 	bool perhaps_deleted; /* its deletion was not answered */
 	/* the audit under way */
 	unsigned run; /* answers to an older one do not count */
 	unsigned asked;
-	uint64_t at;
-	char *found; /* owned */
+	uint64_t at, until;
+	char *found; /* owned, by sequence up to `until` */
 	struct book_info info;
 	unsigned consumers_asked;
 	uint64_t last_full;

@@ -147,9 +147,10 @@ struct wire_connect {
 void wire_connect_init(struct wire_connect *c);
 void wire_connect_deinit(struct wire_connect *c); /* wipes the secrets, frees, zeroes */
 /* Merges the JSON into c, as a repeated CONNECT does. Types must match as Go's decoder wants them (null changes nothing, names of
- * fields in any case, unknown fields ignored). WIRE_ERROR_NONE, _CONNECT_JSON, _CONNECT_PROTOCOL, _NO_RESPONDERS; an error leaves c
- * unchanged. */
+ * fields in any case, unknown fields ignored). WIRE_ERROR_NONE or _CONNECT_JSON, which leaves c unchanged. */
 must_check enum wire_error wire_connect_parse(struct wire_connect *c, struct slice json);
+/* What a client asks for and nobody has, looked at when it is known who it is: WIRE_ERROR_NONE, _CONNECT_PROTOCOL, _NO_RESPONDERS. */
+must_check enum wire_error wire_connect_check(const struct wire_connect *c);
 /* Appends the whole `CONNECT {…}\r\n` line. */
 void wire_connect_append(struct buf *to, const struct wire_connect *c);
 

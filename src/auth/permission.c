@@ -69,6 +69,7 @@ struct coverage {
 static struct coverage patterns_cover(const struct patterns *p, struct slice subject, struct slice queue)
 {
 	struct coverage c = { 0 };
+	if (!subject_is_valid(subject)) return c; /* no pattern covers what is no subject */
 	for (size_t i = 0; i < p->count; i++) {
 		if (!subject_is_subset(subject, p->at[i].subject)) continue;
 		if (p->at[i].queue.n == 0) {
@@ -100,7 +101,7 @@ bool auth_can_subscribe(const struct auth_session *s, struct slice subject, stru
 	}
 	struct coverage deny = patterns_cover(&p->subscribe_deny, subject, queue);
 	if (deny.plain || deny.with_queue) return false;
-	for (size_t i = 0; filtered && i < p->subscribe_deny.count && !*filtered; i++) {
+	for (size_t i = 0; filtered && i < p->subscribe_deny.count && !*filtered && subject_is_valid(subject); i++) {
 		const struct pattern *d = &p->subscribe_deny.at[i];
 		*filtered = deny_concerns(d, queue) && subject_overlaps(subject, d->subject);
 	}

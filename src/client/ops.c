@@ -56,8 +56,14 @@ static void client_login(struct client *c)
 	client_login_decided(c, auth_login(c->room->auth, &c->login, &who, &c->session));
 }
 
+/* Who it is comes first: a stranger learns nothing else. */
 static void client_connected(struct client *c)
 {
+	enum wire_error e = wire_connect_check(&c->connect);
+	if (e != WIRE_ERROR_NONE) {
+		client_error(c, e, SLICE_NULL, SLICE_NULL);
+		return;
+	}
 	client_ok(c);
 	client_timer_arm_first_ping(c);
 }
@@ -69,7 +75,7 @@ static void client_login_done(struct auth_login *l, enum auth_verdict v)
 	client_login_decided(c, v);
 	if (c->state != CLIENT_OPEN) return;
 	client_connected(c);
-	conn_resume(&c->conn);
+	if (c->state == CLIENT_OPEN) conn_resume(&c->conn);
 }
 
 static void client_op_connect(struct client *c, const struct wire_op *op)
@@ -184,7 +190,7 @@ static void client_op_sub(struct client *c, const struct wire_op *op)
 {
 	bool filtered = false, is_valid = subject_is_valid(op->subject);
 	if (client_is_system_queue(op->queue) ||
-		(is_valid && !auth_can_subscribe(&c->session, op->subject, op->queue, &filtered))) {
+		!auth_can_subscribe(&c->session, op->subject, op->queue, &filtered)) {
 		client_deny_sub(c, op);
 	} else if (client_has_too_many_tokens(c, op->subject)) {
 		client_error(c, WIRE_ERROR_TOO_MANY_TOKENS, op->subject, SLICE_NULL);

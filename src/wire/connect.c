@@ -48,7 +48,7 @@ void wire_connect_deinit(struct wire_connect *c)
 	*c = (struct wire_connect) { 0 };
 }
 
-static enum wire_error connect_check(const struct wire_connect *c)
+enum wire_error wire_connect_check(const struct wire_connect *c)
 {
 	if (c->protocol != 0 && c->protocol != 1) return WIRE_ERROR_CONNECT_PROTOCOL;
 	if (c->no_responders && !c->headers) return WIRE_ERROR_NO_RESPONDERS;
@@ -59,11 +59,6 @@ enum wire_error wire_connect_parse(struct wire_connect *c, struct slice json)
 {
 	struct wire_connect next = *c;
 	if (!fields_decode(&connect_table, json, &next, &next.text, &next.text_bytes)) return WIRE_ERROR_CONNECT_JSON;
-	enum wire_error e = connect_check(&next);
-	if (e != WIRE_ERROR_NONE) {
-		text_wipe(next.text, next.text_bytes);
-		return e;
-	}
 	text_wipe(c->text, c->text_bytes);
 	*c = next;
 	return WIRE_ERROR_NONE;

@@ -202,9 +202,9 @@ static void delete_synced(struct stream_req *sync)
 	struct stream_state st;
 	if (!s) return;
 	stream_state(station_stream(s), &st);
-	/* the original's memory store has no end: it says that the sequence is not there */
-	bool has_end = stream_config(station_stream(s))->storage == STREAM_FILE;
-	if (r->seq == 0 || (r->seq > st.last_seq && has_end)) {
+	/* the original's memory store has no ends: it says that the sequence is not there */
+	bool has_ends = stream_config(station_stream(s))->storage == STREAM_FILE;
+	if (has_ends && (r->seq == 0 || r->seq > st.last_seq)) {
 		api_refuse(r, JS_STREAM_MSG_DELETE, r->seq ? "stream store EOF" : "no message found");
 		return;
 	}

@@ -53,10 +53,6 @@ static void check_network(struct conf_read *r)
 		conf_error(r->report, top(r, "max_payload"),
 			"max_payload: expected at most max_pending (%llu), found %llu",
 			(unsigned long long)c->max_pending_bytes, (unsigned long long)c->max_payload_bytes);
-	if (c->max_payload_bytes > 8 * MIB)
-		conf_warn(r->report, top(r, "max_payload"),
-			"max_payload: more than 8 MiB (%llu) makes every client wait for large messages",
-			(unsigned long long)c->max_payload_bytes);
 	if (c->lame_duck_grace_period_ns >= c->lame_duck_duration_ns)
 		conf_error(r->report, top(r, "lame_duck_grace_period"),
 			"lame_duck_grace_period: expected less than lame_duck_duration");

@@ -133,6 +133,7 @@ static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice 
 
 static void ack_one(struct consumer *k, struct pending *p)
 {
+	k->acked_ns = io_wall_ns(k->all->io);
 	if (k->config.ack_policy != ACK_ALL) {
 		consumer_end_pending(p);
 		return;
@@ -205,12 +206,14 @@ static void apply_kind(struct consumer *k, uint64_t sseq, struct slice payload, 
 	} else if (is(payload, "+WPI", &rest)) {
 		if (open) consumer_schedule(p, 0);
 	} else if (is(payload, "+TERM", &rest)) {
-		if (open) consumer_end_pending(p);
-	} else {
-		return;
+		if (open) ack_one(k, p); /* ends, with ack all, those before it too */
 	}
+	/* anything else does nothing, and whoever asks is told that it was read */
 	answer_when_applied(k, sseq, reply);
 }
+
+/* What a delivery was sent with: count, stream and consumer sequence, time, pending. */
+static bool is_ack_tail(struct slice tokens) { return tokens.n && subject_token_count(tokens) == 5; }
 
 static bool next_number(struct slice *tokens, uint64_t *out)
 {
@@ -225,7 +228,7 @@ bool consumers_ack(
 {
 	struct consumer *k = consumers_find(c, consumer);
 	uint64_t count, sseq, cseq;
-	if (!k) return false;
+	if (!k || !is_ack_tail(tokens)) return false;
 	if (!c->leading || k->deleting) return true;
 	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return true;
 	apply_kind(k, sseq, payload, reply);

@@ -232,9 +232,8 @@ bool consumer_wish_parse(struct consumer_wish *w, struct slice json, struct js_e
 		good = js_error_set(e, JS_INVALID_JSON, "unknown consumer action \"%.*s\"", SLICE_FMT(action));
 	w->stream_name = mem_zalloc(stream.n + 1);
 	if (stream.n) memcpy(w->stream_name, stream.p, stream.n);
-	if (good && !config) good = js_error_set(e, JS_CONSUMER_CONFIG_REQUIRED, NULL);
-	if (good && !json_is_object(config)) good = js_error_set(e, JS_INVALID_JSON, "config is no object");
-	good = good && parse_config(&w->config, config, e);
+	if (good && config && !json_is_object(config)) good = js_error_set(e, JS_INVALID_JSON, "config is no object");
+	good = good && (!config || parse_config(&w->config, config, e));
 	json_decref(root);
 	if (!good) {
 		consumer_config_deinit(&w->config);
@@ -303,6 +302,7 @@ static bool check_filters(const struct consumer_config *c, const struct stream_c
 static bool check_workqueue(const struct consumer_config *c, const struct stream_config *s, struct js_error *e)
 {
 	if (s->retention != STREAM_WORKQUEUE) return true;
+	if (c->ack_policy == ACK_NONE) return js_error_set(e, JS_CONSUMER_WORKQUEUE_PULL_ACK, NULL);
 	if (c->ack_policy != ACK_EXPLICIT) return js_error_set(e, JS_WORKQUEUE_EXPLICIT_ACK, NULL);
 	if (c->deliver_policy != DELIVER_ALL) return js_error_set(e, JS_WORKQUEUE_DELIVER_ALL, NULL);
 	return true;
@@ -335,12 +335,11 @@ bool consumer_config_check(struct consumer_config *c, const struct stream_config
 	if (c->max_waiting < 0) return js_error_set(e, JS_CONSUMER_MAX_WAITING, NULL);
 	if (c->description && strlen(c->description) > 4096) return js_error_set(e, JS_CONSUMER_DESCRIPTION, "4096");
 	if (c->ack_wait_ns < 0) return js_error_set(e, JS_CONSUMER_CREATE, "consumer ack wait needs to be positive");
-	if (c->max_ack_pending > 0 && c->ack_policy == ACK_NONE)
-		return js_error_set(e, JS_CONSUMER_ACK_PENDING_POLICY, NULL);
 	if (c->num_replicas < 0) return js_error_set(e, JS_REPLICAS_NEGATIVE, NULL);
 	if (c->max_batch < 0) return js_error_set(e, JS_CONSUMER_MAX_REQUEST_BATCH, NULL);
 	if (c->max_expires_ns && c->max_expires_ns < (int64_t)NS_PER_MS)
 		return js_error_set(e, JS_CONSUMER_MAX_REQUEST_EXPIRES, NULL);
+	if (c->num_replicas > 1 && s->num_replicas == 1) return js_error_set(e, JS_REPLICAS_STANDALONE, NULL);
 	if (c->num_replicas > s->num_replicas) return js_error_set(e, JS_CONSUMER_REPLICAS, NULL);
 	if (c->max_waiting == 0) c->max_waiting = 512;
 	if (c->ack_policy != ACK_NONE && c->ack_wait_ns == 0) c->ack_wait_ns = (int64_t)SECONDS(30);

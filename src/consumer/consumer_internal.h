@@ -91,7 +91,7 @@ struct consumer {
 	struct slice *filters; /* owned slices over config.filters */
 	struct buf ack_prefix; /* `$JS.ACK.<stream>.<consumer>.`: made when first needed, its name does not change */
 	uint32_t id;
-	int64_t created_ns, active_ns;
+	int64_t created_ns, active_ns, acked_ns; /* active, acked: the last delivery and the last ack since it leads */
 	/* replicated */
 	uint64_t delivered_cseq, delivered_sseq; /* as logged */
 	uint64_t floor_cseq, floor_sseq;
@@ -191,7 +191,8 @@ bool consumer_deliver(struct consumer *k, uint64_t *work);
 void consumer_end_requests(struct consumer *k, const char *status);
 void consumer_stop_reading(struct consumer *k);
 void consumer_schedule(struct pending *p, uint64_t delay_ns);
-void consumer_rest(struct consumer *k); /* restarts the clock of inactivity */
+void consumer_rest(struct consumer *k);         /* restarts the clock of inactivity */
+void consumer_drop_unheard(struct consumer *k); /* requests of clients that went: they count for nothing */
 /* count.c */
 uint64_t consumer_num_pending(struct consumer *k);      /* an upper bound while it is being counted */
 void consumer_pending_changed(struct consumer *k);      /* count it anew when asked */

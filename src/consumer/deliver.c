@@ -88,8 +88,7 @@ static bool has_listener(const struct request *q)
 	return router_has_interest(&q->consumer->all->account->router, reply_of(q), SLICE_NULL);
 }
 
-/* Requests of clients that went: they count for nothing. */
-static void drop_unheard(struct consumer *k)
+void consumer_drop_unheard(struct consumer *k)
 {
 	LIST_EACH_SAFE (node, &k->waiting) {
 		struct request *q = CONTAINER_OF(node, struct request, link_by_turn);
@@ -100,7 +99,7 @@ static void drop_unheard(struct consumer *k)
 static void idle_fire(struct io_timer *t)
 {
 	struct consumer *k = CONTAINER_OF(t, struct consumer, idle_timer);
-	drop_unheard(k);
+	consumer_drop_unheard(k);
 	if (k->waiting_count) {
 		consumer_rest(k);
 	} else {
@@ -110,7 +109,10 @@ static void idle_fire(struct io_timer *t)
 
 void consumer_rest(struct consumer *k)
 {
-	if (!k->all->leading || k->config.inactive_threshold_ns <= 0) return;
+	if (!k->all->leading || k->config.inactive_threshold_ns <= 0) {
+		io_timer_stop(k->all->io, &k->idle_timer); /* an update may have taken the limit away */
+		return;
+	}
 	k->idle_timer.fire = idle_fire;
 	io_timer_start(k->all->io, &k->idle_timer, (uint64_t)k->config.inactive_threshold_ns);
 }
@@ -569,7 +571,7 @@ static const char *check_room(struct consumer *k, const struct pull *p)
 		if (there > 0 && there < asked) return "408 Requests Pending";
 	}
 	if ((int64_t)k->waiting_count < k->config.max_waiting) return NULL;
-	drop_unheard(k);
+	consumer_drop_unheard(k);
 	return (int64_t)k->waiting_count < k->config.max_waiting ? NULL : "409 Exceeded MaxWaiting";
 }
 

@@ -232,7 +232,9 @@ static void create_resolve(struct create *w)
 	switch (k->deliver_policy) {
 	case DELIVER_ALL: w->start = s.first_seq ? s.first_seq : 1; break;
 	case DELIVER_NEW: w->start = s.last_seq + 1; break;
-	case DELIVER_BY_START_SEQ: w->start = u64_max(k->opt_start_seq, s.first_seq); break;
+	case DELIVER_BY_START_SEQ: /* beyond the end means what comes next */
+		w->start = u64_min(u64_max(k->opt_start_seq, s.first_seq), s.last_seq + 1);
+		break;
 	case DELIVER_BY_START_TIME: break;
 	case DELIVER_LAST:
 	case DELIVER_LAST_PER_SUBJECT:
@@ -467,8 +469,21 @@ static void print_place(struct buf *b, const char *key, uint64_t cseq, uint64_t 
 	buf_append_byte(b, '}');
 }
 
+/* Deliveries are logged lazily, so what is open says more than the logged floor: all below the first open one is done. */
+static void print_floor(struct buf *b, const struct consumer *k)
+{
+	uint64_t cseq = k->live_cseq, sseq = k->live_sseq;
+	if (!list_is_empty(&k->pending_by_seq)) {
+		const struct pending *first = CONTAINER_OF(k->pending_by_seq.next, struct pending, link_by_seq);
+		cseq = u64_max(k->floor_cseq, first->cseq - 1);
+		sseq = u64_max(k->floor_sseq, first->sseq - 1);
+	}
+	print_place(b, "ack_floor", cseq, sseq, k->acked_ns);
+}
+
 void consumer_info_print(struct buf *b, struct consumer *k)
 {
+	if (k->all->leading) consumer_drop_unheard(k);
 	buf_append_str(b, "\"stream_name\":");
 	json_string_append(b, slice_of_str(stream_config(k->all->stream)->name));
 	buf_append_str(b, ",\"name\":");
@@ -478,8 +493,7 @@ void consumer_info_print(struct buf *b, struct consumer *k)
 	buf_append_str(b, "\",\"config\":");
 	consumer_config_print(b, &k->config);
 	print_place(b, "delivered", k->live_cseq, k->live_sseq, k->active_ns);
-	bool none = k->config.ack_policy == ACK_NONE;
-	print_place(b, "ack_floor", none ? k->live_cseq : k->floor_cseq, none ? k->live_sseq : k->floor_sseq, 0);
+	print_floor(b, k);
 	buf_printf(b, ",\"num_ack_pending\":%llu,\"num_redelivered\":%llu,\"num_waiting\":%llu,\"num_pending\":%llu",
 		(unsigned long long)(k->pending.count - k->acking_count), (unsigned long long)k->redelivered_count,
 		(unsigned long long)k->waiting_count, (unsigned long long)consumer_num_pending(k));

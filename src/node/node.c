@@ -265,6 +265,8 @@ static enum err node_start_failed(struct node *n, enum err e)
 	return OK;
 }
 
+enum { PAYLOAD_ADVISABLE_BYTES = 8 * 1024 * 1024 };
+
 enum err node_start(struct node *n, struct io *io, const struct node_host *host, const struct conf_command *cmd,
 	struct conf *conf, const struct conf_report *report)
 {
@@ -280,6 +282,10 @@ enum err node_start(struct node *n, struct io *io, const struct node_host *host,
 	assert_context_set(diag_trace_print, &n->diag);
 	node_say_banner(n);
 	if (report) node_say_lines(n, DIAG_WARN, &report->warnings);
+	if (n->conf.max_payload_bytes > PAYLOAD_ADVISABLE_BYTES)
+		diag_line(&n->diag, DIAG_WARN,
+			"Maximum payloads over %d bytes make every client wait for large messages",
+			PAYLOAD_ADVISABLE_BYTES);
 	e = node_open_auth(n);
 	if (e != OK) return e;
 	node_open_rooms(n);

@@ -16,6 +16,7 @@ static void take_u64(struct slice v, uint64_t *out, bool *has)
 
 static void take_header(struct admission *a, struct slice key, struct slice value)
 {
+	if (value.n == 0) return; /* asks for nothing */
 	if (slice_eq(key, SLICE("Nats-Msg-Id")) || slice_eq(key, SLICE("msg-id"))) {
 		if (!a->msg_id.n) a->msg_id = value;
 	} else if (slice_eq(key, SLICE("Nats-Expected-Stream"))) {
@@ -130,9 +131,9 @@ static enum admit_verdict check_rollup(
 	if (!a->rollup.p) return ADMIT_PASS;
 	if (!stream_config(s->stream)->allow_rollup_hdrs)
 		return reject(js_error_set(e, JS_ROLLUP, "rollup not permitted"));
-	if (slice_eq(a->rollup, SLICE("sub"))) {
+	if (slice_eq_nocase(a->rollup, SLICE("sub"))) {
 		a->publish.rollup = STREAM_ROLLUP_SUBJECT;
-	} else if (slice_eq(a->rollup, SLICE("all"))) {
+	} else if (slice_eq_nocase(a->rollup, SLICE("all"))) {
 		a->publish.rollup = STREAM_ROLLUP_ALL;
 	} else {
 		return reject(js_error_set(

@@ -7,6 +7,7 @@
 json_t *js_json_load(struct slice text, struct js_error *e)
 {
 	json_error_t where = { .text = "an object is expected" };
+	if (slice_eq(text, SLICE("null"))) return json_object(); /* as Go's decoder leaves everything as it is */
 	json_t *root = json_loadb(text.n ? (const char *)text.p : "", text.n, 0, &where);
 	if (json_is_object(root)) return root;
 	json_decref(root);

@@ -72,9 +72,9 @@ static void apply_clear(struct machine *m, uint64_t *removed)
 static void remember_id(struct machine *m, const struct record *r)
 {
 	struct slice id = machine_msg_id(r->headers);
+	buf_clear(&m->last_msg_id); /* the last message's, if it has one */
 	if (id.n == 0) return;
 	msg_ids_add(&m->ids, id, r->seq, r->time_ns);
-	buf_clear(&m->last_msg_id);
 	buf_append_slice(&m->last_msg_id, id);
 }
 

@@ -134,12 +134,12 @@ static void forget_subjects_of(struct stream *s, struct stream_batch *b)
 	ASSERT(e == ERR_EOF);
 }
 
-/* The newest id of those still in flight; none: the one that is applied counts. */
+/* The id of the newest message in flight, if it has one. */
 static void ahead_last_id_find(struct stream *s)
 {
 	const struct ahead_id *a, *last = NULL;
 	for (size_t i = 0; (a = map_next(&s->ahead_ids, &i)) != NULL;)
-		if (!last || a->seq > last->seq) last = a;
+		if (a->seq == s->ahead_last_seq) last = a;
 	buf_clear(&s->ahead_last_id);
 	if (last) buf_append(&s->ahead_last_id, last->id, last->n);
 }
@@ -395,7 +395,6 @@ static void ahead_note_id(struct stream *s, struct slice id, uint64_t seq)
 	a->n = (uint32_t)id.n;
 	a->seq = seq;
 	mem_free(map_put(&s->ahead_ids, a));
-	buf_clear(&s->ahead_last_id);
 	buf_append_slice(&s->ahead_last_id, id);
 }
 
@@ -485,7 +484,8 @@ uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *appl
 
 struct slice stream_ahead_last_msg_id(const struct stream *s)
 {
-	return buf_slice(s->ahead_last_id.n ? &s->ahead_last_id : &s->machine.last_msg_id);
+	bool is_in_flight = s->ahead_last_seq > s->machine.seqs.last_seq;
+	return buf_slice(is_in_flight ? &s->ahead_last_id : &s->machine.last_msg_id);
 }
 
 /* ---- the records that clients cause ---- */
@@ -512,6 +512,7 @@ enum err stream_propose_msg(struct stream *s, const struct stream_publish *m, st
 	enum err e = stream_add_record(s, &r, req, true);
 	if (e != OK) return e;
 	req->seq = *seq = s->ahead_last_seq = s->open->seq_last = r.seq;
+	buf_clear(&s->ahead_last_id);
 	if (m->msg_id.n) ahead_note_id(s, m->msg_id, r.seq);
 	if (!stores) return OK;
 	uint64_t bytes = stream_msg_bytes(&k->config, m->subject.n, m->header.n, m->payload.n);

@@ -446,3 +446,83 @@ async def test_two_fetchers_share_a_consumer(server, connect, js):
 
     one, two = await asyncio.gather(work(), work())
     assert one and two and sorted(one + two) == list(range(200))
+
+
+async def test_a_start_beyond_the_end_is_the_end(js):
+    await fill(js, "S", 3)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", deliver_policy="by_start_sequence", opt_start_seq=50)
+    await js.publish("S.n", b"next")
+    sub = await js.pull_subscribe_bind("c", "S")
+    assert [m.data for m in await sub.fetch(1, timeout=5)] == [b"next"]
+
+
+async def test_the_ack_floor_follows_what_leaves_the_stream(nc, js):
+    await fill(js, "S", 5)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", ack_wait=60)
+    sub = await js.pull_subscribe_bind("c", "S")
+    await sub.fetch(4, timeout=5)
+    await js.delete_msg("S", 1)
+    floor = (await js.consumer_info("S", "c")).ack_floor
+    assert (floor.consumer_seq, floor.stream_seq) == (1, 1)
+    await js.purge_stream("S")
+    info = await js.consumer_info("S", "c")
+    assert info.num_ack_pending == 0 and info.ack_floor.consumer_seq == info.delivered.consumer_seq == 4
+
+
+async def test_when_it_was_acked_last(nc, js):
+    await fill(js, "S", 1)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit")
+    sub = await js.pull_subscribe_bind("c", "S")
+    (msg,) = await sub.fetch(1, timeout=5)
+    await msg.ack_sync()
+    info = json.loads((await nc.request("$JS.API.CONSUMER.INFO.S.c", b"", timeout=5)).data)
+    assert info["ack_floor"]["last_active"] >= info["delivered"]["last_active"]
+
+
+async def test_term_with_ack_all_ends_those_before_it(js):
+    await fill(js, "S", 5)
+    sub = await js.pull_subscribe("S.n", "c", config=api.ConsumerConfig(ack_policy=api.AckPolicy.ALL, ack_wait=60))
+    messages = await sub.fetch(5, timeout=5)
+    await messages[3].term()
+    deadline = time.monotonic() + 5
+    while (await js.consumer_info("S", "c")).num_ack_pending != 1:
+        assert time.monotonic() < deadline
+
+
+async def test_an_ack_that_says_nothing_known_is_confirmed_and_does_nothing(nc, js):
+    await fill(js, "S", 1)
+    sub = await js.pull_subscribe("S.n", "c", config=api.ConsumerConfig(ack_wait=60))
+    (msg,) = await sub.fetch(1, timeout=5)
+    assert (await nc.request(msg.reply, b"+WHAT", timeout=5)).data == b""
+    assert (await js.consumer_info("S", "c")).num_ack_pending == 1
+    with pytest.raises(nats.errors.NoRespondersError):
+        await nc.request("$JS.ACK.S.c.1.1", b"", timeout=5)
+
+
+async def test_pulls_of_who_went_do_not_wait(server, connect, js):
+    await fill(js, "S", 0)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit")
+    other = await connect(server)
+    await other.subscribe("mine")
+    await other.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", b"1", reply="mine")
+    await other.flush()
+    assert (await js.consumer_info("S", "c")).num_waiting == 1
+    await other.close()
+    deadline = time.monotonic() + 5
+    while (await js.consumer_info("S", "c")).num_waiting:
+        assert time.monotonic() < deadline
+
+
+async def test_an_update_takes_the_limit_of_inactivity_away(js):
+    await fill(js, "S", 1)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", inactive_threshold=1)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit")
+    await asyncio.sleep(1.5)  # time itself is tested: nothing happens
+    assert (await js.consumer_info("S", "c")).name == "c"
+
+
+async def test_the_last_message_id_is_the_last_messages(js):
+    await js.add_stream(name="S", subjects=["s"])
+    await js.publish("s", b"", headers={"Nats-Msg-Id": "a"})
+    await js.publish("s", b"")
+    await refused(js.publish("s", b"", headers={"Nats-Expected-Last-Msg-Id": "a"}), 10070)

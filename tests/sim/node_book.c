@@ -350,17 +350,14 @@ static bool was_last(const struct book_stream *s, uint64_t below, unsigned subje
 	return s->slots[expected].pub->subject == subject;
 }
 
-/* The id stored last before this one; false when nobody knows. */
+/* The id of the message stored before this one, 0: it had none; false when nobody knows. */
 static bool last_id(const struct book_stream *s, uint64_t below, uint64_t *id)
 {
 	*id = 0;
-	for (uint64_t seq = below; seq-- > 1;) {
-		if (!s->slots[seq].pub) return false;
-		if (!s->slots[seq].pub->id) continue;
-		*id = s->slots[seq].pub->id;
-		return true;
-	}
-	return true;
+	if (below < 2) return true;
+	const struct book_pub *p = s->slots[below - 1].pub;
+	if (p) *id = p->id;
+	return p != NULL;
 }
 
 static void replay_one(struct book *b, struct book_stream *s, uint64_t seq)

@@ -40,17 +40,15 @@ static void refused(void **state)
 		const char *text; /* or NULL */
 	} cases[] = {
 		{ LIMITS, "1", 10025, NULL },
-		{ LIMITS, "null", 10078, NULL },
 		{ LIMITS, "{\"ack_wait\":\"1s\"}", 10025, NULL },
 		{ LIMITS, "{\"deliver_policy\":\"some\"}", 10025, NULL },
 		{ LIMITS, "{\"name\":\"a\\u0000\"}", 10025, NULL },
 		{ LIMITS, "{\"opt_start_time\":\"yesterday\",\"deliver_policy\":\"by_start_time\"}", 10025, NULL },
 		{ LIMITS, "{\"max_waiting\":-1}", 10087, NULL },
-		{ LIMITS, "{\"max_ack_pending\":5}", 10082, NULL },
 		{ LIMITS, "{\"rate_limit_bps\":5}", 10086, NULL },
 		{ LIMITS, "{\"flow_control\":true}", 10089, NULL },
 		{ LIMITS, "{\"idle_heartbeat\":1000000000}", 10088, NULL },
-		{ LIMITS, "{\"num_replicas\":3}", 10126, NULL },
+		{ LIMITS, "{\"num_replicas\":3}", 10074, NULL },
 		{ LIMITS, "{\"num_replicas\":-3}", 10133, NULL },
 		{ LIMITS, "{\"filter_subject\":\"c\"}", 10093, NULL },
 		{ LIMITS, "{\"filter_subject\":\"a.1\",\"filter_subjects\":[\"a.2\"]}", 10136, NULL },
@@ -69,7 +67,8 @@ static void refused(void **state)
 		{ LIMITS, "{\"ack_policy\":\"explicit\",\"backoff\":[1,2,3],\"max_deliver\":2}", 10116, NULL },
 		{ LIMITS, "{\"sample_freq\":\"x%\"}", 10095, NULL },
 		{ LIMITS, "{\"deliver_subject\":\"d\"}", 10012, "deliver_subject is not supported by this server yet" },
-		{ QUEUE, "{}", 10098, NULL },
+		{ QUEUE, "{}", 10084, NULL },
+		{ QUEUE, "{\"ack_policy\":\"all\"}", 10098, NULL },
 		{ QUEUE, "{\"ack_policy\":\"explicit\",\"deliver_policy\":\"new\"}", 10101, NULL },
 	};
 	(void)state;

@@ -36,6 +36,7 @@ static void what_is_taken(void **state)
 		const char *text;
 	} cases[] = {
 		{ "{}", 77, false, "before" },
+		{ "null", 77, false, "before" },
 		{ "{\"seq\":5,\"no_erase\":true,\"filter\":\"a.b\"}", 5, true, "a.b" },
 		{ "{\"SEQ\":5,\"No_Erase\":true,\"FilTer\":\"a.b\"}", 5, true, "a.b" },
 		{ "{\"seq\":5,\"Seq\":6,\"SEQ\":7}", 7, false, "before" },
@@ -56,7 +57,7 @@ static void what_is_taken(void **state)
 
 static void what_is_refused(void **state)
 {
-	static const char *const cases[] = { "", "{", "[]", "5", "null", "{\"seq\":-1}", "{\"seq\":\"1\"}",
+	static const char *const cases[] = { "", "{", "[]", "5", "null x", "{\"seq\":-1}", "{\"seq\":\"1\"}",
 		"{\"seq\":1.0}", "{\"SEQ\":true}", "{\"no_erase\":1}", "{\"filter\":5}", "{\"filter\":[\"a\"]}",
 		"{\"seq\":1} x", "{\"filter\":\"\\u0000\"}", "{\"seq\":99999999999999999999}" };
 	struct taken t;

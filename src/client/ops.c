@@ -189,8 +189,7 @@ static void client_deny_sub(struct client *c, const struct wire_op *op)
 static void client_op_sub(struct client *c, const struct wire_op *op)
 {
 	bool filtered = false, is_valid = subject_is_valid(op->subject);
-	if (client_is_system_queue(op->queue) ||
-		!auth_can_subscribe(&c->session, op->subject, op->queue, &filtered)) {
+	if (client_is_system_queue(op->queue) || !auth_can_subscribe(&c->session, op->subject, op->queue, &filtered)) {
 		client_deny_sub(c, op);
 	} else if (client_has_too_many_tokens(c, op->subject)) {
 		client_error(c, WIRE_ERROR_TOO_MANY_TOKENS, op->subject, SLICE_NULL);

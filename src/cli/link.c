@@ -148,11 +148,28 @@ static void say_refused(struct link *l, struct slice text)
 		is_permission ? " (this user may not: ask for the permission, or come as another with --user)" : "");
 }
 
+/* Who closes on us while we write has often said why, and that has come: it is a better sentence. */
+static bool flush_or_explain(struct link *l)
+{
+	char sentence[WHY_BYTES];
+	struct wire_op op;
+	if (link_flush(l)) return true;
+	memcpy(sentence, l->why, sizeof sentence);
+	l->why[0] = '\0';
+	while (next_op(l, 0, &op) == LINK_MSG) {
+		if (op.verb != WIRE_ERR) continue;
+		say_refused(l, op.args);
+		return false;
+	}
+	if (!l->why[0]) memcpy(l->why, sentence, sizeof sentence);
+	return false;
+}
+
 enum link_next link_next_or_pong(struct link *l, uint64_t timeout_ns, struct wire_op *op, bool *ponged)
 {
 	uint64_t until = deadline(timeout_ns);
 	*ponged = false;
-	if (!link_flush(l)) return LINK_BROKEN;
+	if (!flush_or_explain(l)) return LINK_BROKEN;
 	for (;;) {
 		enum link_next r = next_op(l, until, op);
 		if (r != LINK_MSG) return r;
@@ -263,7 +280,7 @@ static bool hello(struct link *l, const struct options *o, const struct target *
 	take_credentials(&c, o, t);
 	wire_connect_append(&l->out, &c);
 	buf_append_slice(&l->out, WIRE_PING_LINE);
-	return link_flush(l) && wait_for(l, WIRE_PONG, until, &op);
+	return flush_or_explain(l) && wait_for(l, WIRE_PONG, until, &op);
 }
 
 static bool try_target(struct link *l, const struct options *o, const struct target *t)

@@ -140,6 +140,9 @@ struct log_group_info {
 		damaged_to; /* settled entries that are missing or damaged (0: none known): readable only from a peer */
 	uint64_t lost_from,
 		lost_to; /* entries that the doubt is about, settled or not; from 0: none, to 0: nobody knows how far */
+	uint64_t there_last; /* last_index, or in doubt the last entry behind a gap that can still be read */
+	uint64_t seq_bound;  /* in doubt: no stream sequence above it can have been acknowledged */
+	bool state_lost;     /* in doubt: what was settled of its state is gone */
 };
 void log_group_info(const struct log_group *g, struct log_group_info *out);
 /* Why the group is in doubt: what was found and where; "" when it is not. Static or owned by the group. The range is in log_group_info. */
@@ -160,6 +163,8 @@ enum log_admission {
 /* May `bytes` more be appended now? OK, ERR_FULL (all slots but the reserved one wait to be settled: retry later), ERR_NO_SPACE (disk).
  * log_append itself never refuses: who does not ask first and passes the reserve breaks an assertion. */
 must_check enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes);
+/* Is there room on the disk for so many bytes, beside what everybody needs (S16)? */
+bool log_has_space(const struct log *l, uint64_t bytes);
 /* 0..1000: how full the ring is; producers are slowed from 700 on. */
 unsigned log_pressure_permille(const struct log *l);
 

@@ -22,6 +22,7 @@ static void group_doubt_quietly(struct log_group *g, unsigned why, const char *w
 	g->doubt |= why;
 	if (!(why & DOUBT_ENTRIES)) return;
 	g->claimed = 0;
+	g->is_end_unsure = true;
 	/* What was known to be committed cannot have been replaced. */
 	uint64_t from = u64_min(g->commit_index, g->last_index) + 1;
 	g->unsure.from = g->unsure.to ? u64_min(g->unsure.from, from) : from;
@@ -179,6 +180,8 @@ static void apply_entry(struct log_group *g, const struct log_ref *ref, const st
 	g->last_index = h->index;
 	g->last_term = h->term;
 	g->last_seq = h->seq_last;
+	g->seq_bound = u64_max(g->seq_bound, h->seq_last);
+	if (proves) g->is_end_unsure = false; /* whatever was lost before it had lower sequences */
 }
 
 /* ---- kinds ---- */
@@ -353,6 +356,8 @@ static void apply_doubt(const struct applied *a)
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
+	g->seq_bound = u64_max(g->seq_bound, a->h->seq_last);
+	if (a->h->seq_last) g->is_end_unsure = false; /* who wrote it knew */
 }
 
 /* ---- tables ---- */
@@ -374,7 +379,7 @@ static void apply_row_log(struct log_group *g, const struct table_row *row, bool
 		refs_at(&g->refs, row->last_index)->use = 0;
 	if (row->last_index == g->last_index) {
 		g->last_term = row->last_term;
-		g->last_seq = row->seq_last;
+		if (!(row->flags & TABLE_IN_DOUBT)) g->last_seq = row->seq_last;
 	}
 	/* What was not seen is not proven by it: it may come as moved entries, or be lost. */
 	if (is_same && proves) prove(g, row->last_index);
@@ -421,6 +426,8 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
 		g->doubt_from = row->doubt_from;
 	}
+	g->seq_bound = u64_max(g->seq_bound, row->seq_last);
+	if (a->proves) g->is_end_unsure = false;
 }
 
 /* Groups that were known and are not in the table went, and their GONE is lost. */
@@ -529,9 +536,19 @@ static void finish_gaps(struct log_group *g)
 	}
 }
 
+/* What was lost last has a bound in the journal's own size: a record takes at least its head. */
+static void finish_bound(struct log_group *g, bool is_end_unsure)
+{
+	const struct journal *j = &g->log->journal;
+	if (!(g->doubt & (DOUBT_ENTRIES | DOUBT_STATE))) return;
+	g->seq_bound = u64_max(g->seq_bound, u64_max(g->last_seq, g->settled_seq));
+	if (is_end_unsure) g->seq_bound += j->slot_count * j->slot_bytes / RECORD_HEAD_BYTES;
+}
+
 static void finish_group(struct log_group *g)
 {
 	struct log *l = g->log;
+	bool is_end_unsure = g->is_end_unsure; /* what is concluded from here on is not */
 	if (!g->is_stored && !g->is_made && !g->is_installed)
 		group_doubt_quietly(
 			g, DOUBT_STATE | DOUBT_VOTE | DOUBT_ENTRIES, "the record that made the group is lost");
@@ -557,6 +574,7 @@ static void finish_group(struct log_group *g)
 	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
+	finish_bound(g, is_end_unsure);
 	g->commit_index = u64_max(u64_min(g->commit_index, commit_sure), g->state_index);
 	g->commit_index = u64_min(g->commit_index, g->last_index);
 	if (g->last_term > g->term) take_vote(g, g->last_term, 0);

@@ -325,7 +325,7 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	g->term = term;
 	g->vote = leader;
 	g->doubt = 0;
-	g->doubt_from = 0;
+	g->doubt_from = g->seq_bound = 0;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
 	diag_line(l->diag, DIAG_INFO, "log group=%s doubt ends with term %llu", g->label, (unsigned long long)term);
@@ -417,6 +417,9 @@ void log_group_info(const struct log_group *g, struct log_group_info *out)
 	struct segment_range lost = lost_range(g);
 	out->lost_from = lost.from;
 	out->lost_to = lost.to;
+	out->there_last = g->stranded.count ? g->stranded.first + g->stranded.count - 1 : g->last_index;
+	out->seq_bound = g->doubt ? u64_max(g->seq_bound, g->last_seq) : g->last_seq;
+	out->state_lost = (g->doubt & DOUBT_STATE) != 0;
 }
 
 const char *log_group_doubt(const struct log_group *g) { return g->doubt ? g->doubt_why : ""; }
@@ -452,6 +455,7 @@ void group_record_doubt(struct log_group *g)
 		.index = g->doubt_from,
 		.term = g->doubt & (DOUBT_VOTE | DOUBT_ENTRIES),
 		.commit = g->commit_index,
+		.seq_last = g->seq_bound = u64_max(g->seq_bound, g->last_seq),
 	};
 	(void)journal_add(l, g, &h, slice_of_str(g->doubt_why));
 	g->doubt |= DOUBT_RECORDED;

@@ -259,7 +259,7 @@ static void table_row_of(const struct log_group *g, struct table_row *row)
 		.last_term = g->last_term,
 		.settled_index = g->settled_index,
 		.conf_index = g->applied_conf_index,
-		.seq_last = g->last_seq,
+		.seq_last = g->doubt ? u64_max(g->seq_bound, g->last_seq) : g->last_seq,
 		.flags = g->doubt ? TABLE_IN_DOUBT : 0,
 		.doubt_from = g->doubt_from,
 	};

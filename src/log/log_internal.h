@@ -232,7 +232,9 @@ struct log_group {
 
 	unsigned doubt; /* DOUBT_… */
 	uint64_t doubt_from;
-	char *doubt_why; /* owned, NULL when not in doubt */
+	uint64_t seq_bound; /* no sequence above it can have been acknowledged, as far as the doubt goes */
+	bool is_end_unsure; /* while starting: what was lost last may have held any sequences */
+	char *doubt_why;    /* owned, NULL when not in doubt */
 
 	struct segment_range damaged; /* settled entries that are known to be damaged or missing */
 

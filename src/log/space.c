@@ -85,6 +85,12 @@ enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 	return admit_space(l, what, bytes);
 }
 
+bool log_has_space(const struct log *l, uint64_t bytes)
+{
+	uint64_t left = space_left(l), kept = l->options.space_low_bytes;
+	return left >= kept && left - kept >= bytes;
+}
+
 unsigned log_pressure_permille(const struct log *l)
 {
 	/* The steps are as fine as the answer needs to be. */

@@ -281,6 +281,13 @@ static void with_a_closing_block_it_is_damage(void **state)
 	fixture_open(&f); /* the doubt is recorded */
 	assert_false(in_doubt(&f, 1));
 	assert_true(in_doubt(&f, 2));
+	/* what the damaged block held last is not known: no sequence that fits into the journal may be given out again */
+	struct log_group_info lost;
+	log_group_info(log_group_find(f.log, 2), &lost);
+	assert_int_equal(lost.lost_from, 1);
+	assert_int_equal(lost.lost_to, 0);
+	uint64_t ring = (uint64_t)f.log->journal.slot_count * f.log->journal.slot_bytes;
+	assert_in_range(lost.seq_bound, ring / RECORD_HEAD_BYTES, ring / RECORD_HEAD_BYTES + 10);
 	struct waiter w;
 	log_doubt_end(log_group_find(f.log, 2), 7, 42, wait_on(&w, &f));
 	run(&f);

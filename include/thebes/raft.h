@@ -135,6 +135,13 @@ struct group_ops {
 	void (*lead)(void *owner, bool leading, uint64_t term);
 	/* A hash of the applied state: the same on every replica at the same index. */
 	uint64_t (*state_hash)(void *owner);
+	/* group_accept goes through what is left, in order of index: `salvage` shows a command that is applied already; `salvaged` ends that: what
+	 * belongs to it and was not shown is gone. Behind it apply() gets what lay behind the gap, with indexes missing. Then `accepted`: the
+	 * owner's whole state, as of `index`, into an empty batch; what it gives out from now on (sequences) is above `seq_bound`. All NULL:
+	 * nothing can be accepted. salvage alone may be NULL. */
+	void (*salvage)(void *owner, uint64_t index, struct slice body);
+	void (*salvaged)(void *owner);
+	void (*accepted)(void *owner, uint64_t index, uint64_t seq_bound, struct state_batch *batch);
 };
 
 enum group_role {
@@ -187,6 +194,20 @@ struct group_barrier {
 	struct list link; /* the group's */
 };
 void group_barrier(struct group *g, struct group_barrier *b);
+
+/* An operator accepts that what damage took of a sole voter is gone for good (S24). Everything that is left is read, verified and written anew,
+ * as an install of its own (S19): one record makes it count, and until then nothing has changed on the disk. Then the doubt ends, and the
+ * group leads again. For as long as it takes the group can still be read. */
+struct group_accept {
+	void (*done)(struct group_accept *a);
+	/* OK. ERR_INVALID: it is not GROUP_READ_ONLY. ERR_UNSUPPORTED: its state is lost, nothing is left that means anything. ERR_BUSY. Nothing
+	 * was changed then, and group_accept has said so itself. ERR_NO_SPACE: that, or found while writing; ERR_CORRUPT, ERR_CLOSED: while
+	 * writing. Then the group can be read as before, and accepted after the next start. */
+	enum err result;
+	uint64_t index,
+		entries_lost; /* out: the state is now that of `index`; entries that were known to be there and are lost */
+};
+must_check enum err group_accept(struct group *g, struct group_accept *a);
 
 /* The owner needs entries below `index` no more (log_trim, held back while a follower is being refilled from here). */
 void group_trim(struct group *g, uint64_t index);

@@ -63,9 +63,16 @@ void doubt_ended(struct group *g, uint64_t term, uint64_t leader)
 {
 	g->ending_doubt = false;
 	doubt_look(g);
-	if (g->in_doubt) return; /* new damage was found meanwhile */
+	if (g->in_doubt) { /* new damage was found meanwhile */
+		if (g->accept) accept_ended(g);
+		return;
+	}
 	if (g->term == term) g->vote = leader;
 	diag_count(g->set->diag, COUNTER_raft_doubts_ended);
+	if (g->accept) {
+		accept_ended(g);
+		return;
+	}
 	diag_line(g->set->diag, DIAG_INFO, "raft group=%s is whole again, brought up by %llx in term %llu",
 		log_group_label(g->log), (unsigned long long)leader, (unsigned long long)term);
 }

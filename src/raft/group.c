@@ -582,6 +582,7 @@ void group_close(struct group *g, bool gone, void (*closed)(void *owner))
 	g->reopening = false;
 	instance_stop(g);
 	install_stop(g);
+	accept_stop(g);
 	map_del(&g->set->by_id, map_key_u64(&g->id));
 	log_group_detach(g->log);
 	if (gone) log_group_gone(g->log, &write_new(g, WRITE_GONE)->req);

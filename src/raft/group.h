@@ -6,7 +6,8 @@
  *   apply.c    what is committed to the owner; loading          backfill.c  followers behind the memory: entries from the log
  *   propose.c  proposals and barriers                           refill.c    followers behind the log: state and segments, out
  *   member.c   changes of members, transfer                     install.c   the same, in
- *   doubt.c    S7                                               frame.c     what replicas say to each other, as bytes
+ *   doubt.c    S7                                                  frame.c     what replicas say to each other, as bytes
+ *   accept.c   S24: an operator gives up what is lost
  *
  * Calls go one way at a time: into the library only from outside of it (never from one of its callbacks), and to the owner only from
  * group_deliver, which the set's task runs when the event is over. So the owner may call anything, and the library never sees a
@@ -58,6 +59,7 @@ struct pending_change {
 struct backfill;
 struct refill;
 struct install;
+struct accept;
 
 /* Another member, as the leader sees it. */
 struct follower {
@@ -174,6 +176,8 @@ struct group {
 
 	/* being refilled, refilling */
 	struct install *install; /* owned, NULL: none */
+	struct accept *accept;   /* owned, NULL: none; what is lost is being given up */
+	bool accept_failed;      /* the owner's state is no longer that of `applied` */
 	uint64_t pin;            /* entries above it stay while a follower is refilled; 0: none */
 	uint64_t trim_index;     /* what the owner let go; the log may know of less */
 
@@ -236,6 +240,8 @@ bool group_is_sole_voter(const struct group *g); /* in the committed configurati
 
 /* Everything that is committed and not yet applied goes to the owner. */
 void apply_committed(struct group *g);
+/* One committed entry reaches the owner. False: the group is quarantined. */
+bool apply_one(struct group *g, uint64_t index, uint64_t term, enum entry_kind kind, struct slice body);
 void tell_applied(struct group *g, bool conf_changed); /* the log */
 /* Loads (applied, last] of the log: at opening, and for an instance that is loaded anew. A hole ends it: doubt. */
 must_check enum err tail_read_now(struct group *g, const struct log_group_info *info);
@@ -303,6 +309,8 @@ bool doubt_refuses_append(struct group *g, const struct frame_append *a);
 void doubt_step(struct group *g);
 void doubt_ended(struct group *g, uint64_t term, uint64_t leader);
 bool group_may_vote(const struct group *g);
+void accept_stop(struct group *g);  /* the group closes, or is gone */
+void accept_ended(struct group *g); /* the end of the doubt is durable */
 
 /* The room's own key in the owner's state: which index and configuration the stored state is of. */
 extern const struct slice group_at_key;

@@ -165,6 +165,45 @@ static void test_alone(void **state)
 	fixture_close(&f);
 }
 
+/* S7: a sole voter that lost entries applies what is before the gap, and takes nothing more. */
+static void test_alone_in_doubt(void **state)
+{
+	struct fixture f;
+	struct asked *a;
+	(void)state;
+	fixture_open(&f, 1, 1, NULL);
+	struct replica *l = fixture_elect(&f);
+	fixture_fill(&f, l, 20);
+	fixture_stop(&f, 0);
+	mem_disk_damage(l->disk, 1, 9, 10, false);
+	fixture_start(&f, 0);
+	struct group_status s = fixture_status(l);
+	assert_int_equal(s.state, GROUP_READ_ONLY);
+	assert_true(s.in_doubt && group_is_read_only(l->chain.group));
+	assert_int_equal(s.applied, 8);
+	assert_non_null(strstr(group_trouble(l->chain.group), "group 1 is in doubt"));
+	fixture_run(&f, 10000);
+	assert_int_equal(fixture_propose(&f, l, &a), ERR_DOUBT);
+	assert_int_equal(fixture_status(l).applied, 8);
+	/* nothing is left that its owner could go on from: it does not know how */
+	struct group_accept accept = { 0 };
+	assert_int_equal(group_accept(l->chain.group, &accept), ERR_UNSUPPORTED);
+	assert_string_equal(f.oracle.violation, "");
+	fixture_close(&f);
+}
+
+static void test_who_is_whole_gives_nothing_up(void **state)
+{
+	struct fixture f;
+	(void)state;
+	fixture_open(&f, 1, 1, NULL);
+	struct replica *l = fixture_elect(&f);
+	fixture_fill(&f, l, 20);
+	struct group_accept accept = { 0 };
+	assert_int_equal(group_accept(l->chain.group, &accept), ERR_INVALID);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -174,6 +213,8 @@ int main(void)
 		cmocka_unit_test(test_leadership_lost),
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_alone_in_doubt),
+		cmocka_unit_test(test_who_is_whole_gives_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,6 +45,10 @@ void meta_free(struct meta *m);
 bool meta_is_leader(const struct meta *m);
 /* The catalogue can only be read (S7): what damage took of it nobody else has. The sentence; NULL when it is not so. */
 const char *meta_doubt(const struct meta *m);
+/* Rows were given up after damage (meta_accept), now or long ago: a group that no row names may be a stream. */
+bool meta_lost_rows(const struct meta *m);
+/* An operator accepts the loss (group_accept). What came to light again is served after the next start. */
+must_check enum err meta_accept(struct meta *m, struct group_accept *a);
 /* Rows in order of (account, name). `each` may not change the catalogue; false stops. */
 typedef bool meta_each_fn(void *arg, const struct meta_stream *row);
 void meta_each(const struct meta *m, meta_each_fn *each, void *arg);

@@ -116,6 +116,18 @@ bool stream_take_config_changed(struct stream *s);
  * calls stream_turn_end. */
 void stream_on_applied(struct stream *s, void (*applied)(void *arg), void *arg);
 
+/* An operator accepts that what damage took is gone (group_accept): the stream goes on with what is intact. Lost sequences are absent and are
+ * not given out again. What is returned at once: nothing happens then, and there is no `done`; errors as of group_accept. */
+struct stream_accept {
+	void (*done)(struct stream_accept *a);
+	enum err result;
+	uint64_t lost;     /* messages that were known to be there; of what lay in a gap nobody knows how many */
+	uint64_t next_seq; /* what the next message gets */
+	struct stream *stream;
+	struct group_accept group;
+};
+must_check enum err stream_accept(struct stream *s, struct stream_accept *a);
+
 /* ---- proposing (leader only) ---- */
 
 /* The caller's memory from propose to done. result: OK (applied; seq and duplicate are set), ERR_NOT_LEADER, ERR_FULL, ERR_NO_SPACE,

@@ -31,9 +31,12 @@ struct api_request {
 	struct consumer_req consumer_req;
 	struct consumer_wait consumer_wait;
 	struct stream_read read;
+	struct stream_accept accept;
+	struct group_accept catalogue;
 	struct stream_config config;
 	struct slice filter;
 	uint64_t seq, wait_until_ns;
+	bool recovers;                                      /* waits until its stream is in service again */
 	bool did_create, no_header, no_erase, in_catalogue; /* in_catalogue: its configuration is being written there */
 };
 

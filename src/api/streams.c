@@ -103,6 +103,7 @@ bool api_stream_ready(struct api_request *r)
 {
 	struct station *s = stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
 	if (!s) return false;
+	if (r->recovers) return stream_is_leader(station_stream(s));
 	if (r->did_create && stream_doubt(station_stream(s))) return true;
 	return stream_is_leader(station_stream(s)) && (r->did_create || stream_config_is_settled(station_stream(s)));
 }
@@ -112,6 +113,12 @@ void api_stream_answer(struct api_request *r)
 	struct station *s = api_station(r);
 	if (!s) return;
 	struct buf b = { 0 };
+	if (r->recovers) {
+		buf_printf(&b, ",\"success\":true,\"lost\":%llu,\"next_seq\":%llu", (unsigned long long)r->accept.lost,
+			(unsigned long long)r->accept.next_seq);
+		api_answer(r, &b);
+		return;
+	}
 	buf_append_byte(&b, ',');
 	print_info(&b, s, r->api->stations->domain, &(struct info_wish) { 0 });
 	if (r->did_create) buf_append_str(&b, ",\"did_create\":true");

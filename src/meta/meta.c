@@ -2,7 +2,7 @@
 /* The catalogue as a replicated machine. Every request is one command of one record; who wins a race for a name is decided when it is
  * applied, so two proposals in flight for one name end with one row and one ERR_EXISTS.
  *
- * State store: 'h' = version u32 | zero u32 | next group u64 | hash u64; 'g' + group (8, big-endian) = a row as in the record. */
+ * State store: 'h' = version u32 | rows were lost u32 | next group u64 | hash u64; 'g' + group (8, big-endian) = a row as in the record. */
 #include "thebes/meta.h"
 
 #include <stdlib.h>
@@ -31,6 +31,7 @@ struct meta {
 	size_t gone_count, gone_cap, gone_captured;
 	enum err applied_result; /* of the record applied last, for the request that proposed it */
 	bool leading, serving;
+	bool lost_rows; /* rows were given up: a group without a row is no leftover */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
@@ -230,7 +231,7 @@ static void on_capture(void *owner, struct state_batch *batch)
 	struct buf b = { 0 };
 	uint8_t key[9];
 	buf_append_le32(&b, META_VERSION);
-	buf_append_le32(&b, 0);
+	buf_append_le32(&b, m->lost_rows);
 	buf_append_le64(&b, m->next_group);
 	buf_append_le64(&b, m->hash);
 	state_batch_put(batch, SLICE("h"), buf_slice(&b));
@@ -272,6 +273,7 @@ static bool restore_value(void *arg, struct slice key, struct slice value)
 	if (key.n == 1 && key.p[0] == 'h' && value.n == 24 && le32_get(value.p) == META_VERSION) {
 		r->meta->next_group = u64_max(r->meta->next_group, le64_get(value.p + 8));
 		r->meta->hash = le64_get(value.p + 16);
+		r->meta->lost_rows = le32_get(value.p + 4) != 0;
 	} else if (key.n == 9 && key.p[0] == 'g' && row_decode(value, &row) == OK &&
 		   !row_find(r->meta, row.account, row.name)) {
 		row_put(r->meta, &row)->where = ROW_STORED;
@@ -324,6 +326,32 @@ static void on_lead(void *owner, bool leading, uint64_t term)
 	if (m->serving && m->ops->lead) m->ops->lead(m->arg, leading);
 }
 
+/* What is left of the catalogue stands; nothing that lost rows named is deleted for want of them, and no id is given out twice. */
+static void on_salvaged(void *owner)
+{
+	struct meta *m = owner;
+	m->serving = false; /* what comes from behind the gap is opened by the next start */
+}
+
+enum { ID_JUMP = 1 << 20 };
+
+static void on_accepted(void *owner, uint64_t index, uint64_t seq_bound, struct state_batch *batch)
+{
+	struct meta *m = owner;
+	struct row *r;
+	(void)seq_bound;
+	m->index = index;
+	m->lost_rows = true;
+	for (struct log_group *g = log_group_after(m->groups->log, 0); g;
+		g = log_group_after(m->groups->log, log_group_id(g)))
+		m->next_group = u64_max(m->next_group, log_group_id(g) + 1);
+	m->next_group += ID_JUMP;
+	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;) r->where = ROW_NEW;
+	m->gone_count = 0; /* the state begins empty */
+	on_capture(m, batch);
+	m->serving = true;
+}
+
 static uint64_t on_state_hash(void *owner) { return meta_hash(owner); }
 
 static const struct group_ops meta_group_ops = {
@@ -335,6 +363,8 @@ static const struct group_ops meta_group_ops = {
 	.live_permille = on_live_permille,
 	.lead = on_lead,
 	.state_hash = on_state_hash,
+	.salvaged = on_salvaged,
+	.accepted = on_accepted,
 };
 
 /* ---- life ---- */
@@ -394,6 +424,9 @@ void meta_free(struct meta *m)
 /* ---- looking ---- */
 
 bool meta_is_leader(const struct meta *m) { return m->leading; }
+
+bool meta_lost_rows(const struct meta *m) { return m->lost_rows; }
+enum err meta_accept(struct meta *m, struct group_accept *a) { return group_accept(m->group, a); }
 
 const char *meta_doubt(const struct meta *m)
 {

@@ -146,7 +146,12 @@ static void tidy_up(struct vault *v)
 		bool is_known = id == META_GROUP || (rows.group_count && bsearch(&id, rows.groups, rows.group_count,
 										 sizeof *rows.groups, by_number));
 		/* an id that this catalogue never gave out is not its to judge */
-		if (!is_known && id < meta_next_group(v->meta)) drop_group(v, id);
+		if (!is_known && meta_lost_rows(v->meta))
+			diag_line(v->diag, DIAG_WARN,
+				"vault: group %llu is in no row of the catalogue, which has lost some: it is kept",
+				(unsigned long long)id);
+		else if (!is_known && id < meta_next_group(v->meta))
+			drop_group(v, id);
 		g = log_group_after(v->log, id);
 	}
 	for (size_t i = 0; i < rows.renewal_count; i++) {
@@ -308,7 +313,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 		if (doubt)
 			diag_line(diag, DIAG_ERROR,
 				"vault: the catalogue of streams is damaged, none can be made or deleted: %s", doubt);
-		v->stations.config_may_be_old = doubt != NULL;
+		v->stations.config_may_be_old = doubt || meta_lost_rows(v->meta);
 		meta_each(v->meta, open_row, v);
 		api_init(&v->api, io, diag, &v->stations, v->meta);
 		open_accounts(v, auth, conf);

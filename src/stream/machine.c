@@ -41,7 +41,10 @@ static void hash_step(struct machine *m, const struct record *r)
 /* ---- messages ---- */
 
 /* The oldest of each subject are known by name where something may ask for them to go. */
-static bool keeps(const struct machine *m) { return m->config.max_msgs_per_subject > 0 || m->config.allow_rollup_hdrs; }
+bool machine_keeps(const struct machine *m)
+{
+	return m->config.max_msgs_per_subject > 0 || m->config.allow_rollup_hdrs;
+}
 
 struct slice machine_msg_id(struct slice headers)
 {
@@ -86,7 +89,7 @@ static enum err apply_msg(struct machine *m, const struct record *r, struct mach
 	struct subject_entry *e = subjects_get(&m->subjects, r->subject);
 	bool was_empty = m->seqs.live == 0;
 	seq_index_store(&m->seqs, r->seq, e->id, bytes);
-	subjects_added(&m->subjects, e, r->seq, bytes, keeps(m));
+	subjects_added(&m->subjects, e, r->seq, bytes, machine_keeps(m));
 	m->last_time_ns = r->time_ns;
 	if (was_empty) m->first_time_ns = r->time_ns;
 	remember_id(m, r);

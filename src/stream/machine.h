@@ -120,7 +120,24 @@ struct machine_event { /* what the leader wants to know of a record that was app
 	uint64_t seq, removed;
 };
 must_check enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev);
+bool machine_keeps(const struct machine *m);
 void machine_remove(struct machine *m, uint64_t seq, struct slice subject, uint64_t bytes);
+
+/* ---- what damage took is given up (group_accept) ---- */
+
+/* The index built anew from the messages that are left. */
+struct machine_salvage {
+	struct seq_index seqs;
+	struct subjects subjects;
+};
+void machine_salvage_init(struct machine_salvage *v, uint64_t seed);
+void machine_salvage_deinit(struct machine_salvage *v);
+/* One that is left, in order of sequence; those that are not alive are passed. */
+void machine_salvage_msg(const struct machine *m, struct machine_salvage *v, const struct record *r);
+/* Takes its place: what is alive in the machine and was not shown is gone. How many that were. */
+uint64_t machine_salvaged(struct machine *m, struct machine_salvage *v);
+/* Sequences up to this one were given out, and what they held is lost. */
+void machine_skip_to(struct machine *m, uint64_t seq);
 
 void machine_capture(struct machine *m, struct state_batch *batch, bool all);
 void machine_settled(struct machine *m);

@@ -166,6 +166,15 @@ void seq_index_skip(struct seq_index *ix, uint64_t seq)
 	free_if_empty(ix, k);
 }
 
+void seq_index_skip_to(struct seq_index *ix, uint64_t seq)
+{
+	while (ix->live && ix->last_seq < seq) seq_index_skip(ix, ix->last_seq + 1);
+	if (ix->last_seq >= seq) return;
+	seq_index_clear(ix);
+	ix->last_seq = seq;
+	seq_index_clear(ix);
+}
+
 bool seq_index_is_live(const struct seq_index *ix, uint64_t seq)
 {
 	if (seq < ix->first_seq || seq > ix->last_seq || seq == 0) return false;

@@ -42,6 +42,8 @@ void seq_index_deinit(struct seq_index *ix);
 void seq_index_store(struct seq_index *ix, uint64_t seq, uint32_t subject, uint64_t bytes);
 /* The next sequence was consumed and holds nothing. */
 void seq_index_skip(struct seq_index *ix, uint64_t seq);
+/* All sequences up to this one were consumed and hold nothing. */
+void seq_index_skip_to(struct seq_index *ix, uint64_t seq);
 bool seq_index_is_live(const struct seq_index *ix, uint64_t seq);
 /* seq must be alive; bytes is what was stored. */
 void seq_index_remove(struct seq_index *ix, uint64_t seq, uint32_t subject, uint64_t bytes);

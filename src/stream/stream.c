@@ -60,6 +60,7 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	struct batch_head head;
 	struct slice records;
 	(void)term;
+	if (s->is_accepting) return salvage_apply(s, index, body);
 	if (batch_open(body, &head, &records) != OK) return false;
 	uint64_t seq_before = s->machine.seqs.last_seq;
 	struct record r;
@@ -138,6 +139,19 @@ static uint64_t on_state_hash(void *owner)
 	return stream_hash(s);
 }
 
+static void on_salvage(void *owner, uint64_t index, struct slice body)
+{
+	(void)index;
+	salvage_entry(owner, body);
+}
+
+static void on_salvaged(void *owner) { salvage_over(owner); }
+
+static void on_accepted(void *owner, uint64_t index, uint64_t seq_bound, struct state_batch *batch)
+{
+	salvage_accepted(owner, index, seq_bound, batch);
+}
+
 static const struct group_ops stream_group_ops = {
 	.restore = on_restore,
 	.apply = on_apply,
@@ -147,6 +161,9 @@ static const struct group_ops stream_group_ops = {
 	.live_permille = on_live_permille,
 	.lead = on_lead,
 	.state_hash = on_state_hash,
+	.salvage = on_salvage,
+	.salvaged = on_salvaged,
+	.accepted = on_accepted,
 };
 
 /* ---- the catalogue's configuration, when it is newer than the group's ---- */
@@ -262,6 +279,7 @@ void stream_free(struct stream *s)
 	if (!s) return;
 	stream_ahead_reset(s);
 	tidy_reset(s);
+	salvage_free(s);
 	io_timer_stop(s->options.io, &s->held_timer);
 	retain_deinit(s);
 	reads_deinit(s);

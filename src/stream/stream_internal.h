@@ -102,6 +102,10 @@ struct stream {
 	bool tidying, tidy_many;       /* tidy_many: so many subjects are over their limit that one pass does for all */
 	struct stream_read first_read; /* when the first message's time is not known */
 	bool first_reading;
+
+	struct machine_salvage *salvage; /* owned, while what damage took is given up */
+	uint64_t salvage_lost;
+	bool is_accepting; /* applies behind a gap */
 };
 
 /* propose.c */
@@ -160,6 +164,13 @@ struct chunk *chunks_find(struct stream *s, uint64_t seq, struct slice *body);
 uint64_t chunks_continue(const struct stream *s, uint64_t seq);
 void chunk_ref(struct chunk *c);
 void chunk_unref(struct chunk *c);
+
+/* salvage.c: the group's operations while an operator gives up what damage took */
+void salvage_entry(struct stream *s, struct slice body);
+void salvage_over(struct stream *s);
+bool salvage_apply(struct stream *s, uint64_t index, struct slice body);
+void salvage_accepted(struct stream *s, uint64_t index, uint64_t seq_bound, struct state_batch *batch);
+void salvage_free(struct stream *s);
 
 /* read.c */
 void reads_init(struct stream *s);

@@ -112,6 +112,38 @@ async def consume(js, name, count):
     await sub.unsubscribe()
 
 
+async def assert_recovered(server, connect, name, lost, last, next_seq):
+    """Taken back: what is intact is there and consumed, what is lost is absent, sequences go on above all that may have been given out; also
+    after another start."""
+    out = run(server, "station", "recover", name, code=1)
+    assert "is in doubt" in out and "--accept-loss" in out
+    assert f"next sequence is {next_seq}" in run(server, "station", "recover", name, "--accept-loss")
+    assert "not in doubt" in run(server, "station", "recover", name, code=1)
+    for again in range(2):
+        nc = await connect(server)
+        js = nc.jetstream(timeout=5)
+        info = await ask(nc, f"STREAM.INFO.{name}")
+        assert "doubt" not in info and info["state"]["messages"] == last - len(lost) + again
+        for i in range(1, last + 1):
+            if i in lost:
+                assert (await ask(nc, f"STREAM.MSG.GET.{name}", {"seq": i}))["error"]["err_code"] == 10037
+            else:
+                assert (await js.get_msg(name, i)).data.startswith(b"<%s-%d>" % (name.encode(), i))
+        assert (await js.publish(f"{name}.k1", b"<after>")).seq == next_seq + again
+        assert (await js.get_last_msg(name, f"{name}.k1")).seq == next_seq + again
+        sub = await js.pull_subscribe("", f"all{again}", stream=name)
+        seen = []
+        while len(seen) < last - len(lost) + 1 + again:
+            for message in await sub.fetch(100, timeout=5):
+                seen.append(message.metadata.sequence.stream)
+                await message.ack_sync(timeout=5)
+        assert seen == [i for i in range(1, last + 1) if i not in lost] + [next_seq + n for n in range(again + 1)]
+        server.kill()
+        server.start()
+    server.stop()
+    server.start()
+
+
 async def test_a_bit_in_the_journal(make_server, connect):
     server = make_server(jetstream=True)
     js = (await connect(server)).jetstream(timeout=10)
@@ -138,12 +170,25 @@ async def test_a_bit_in_the_journal(make_server, connect):
     nc = await connect(server)
     js = nc.jetstream(timeout=5)
     assert "doubt" in await ask(nc, "STREAM.INFO.A")
+    await assert_recovered(server, connect, "A", {17}, 40, 41)
+    assert "doubt" not in (await ask(await connect(server), "STREAM.INFO.A"))
+
+
+async def test_a_station_in_doubt_is_given_up(make_server, connect):
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 20)
+    server.kill()
+    assert flip(server, "journal/*", b"<A-7>") == 1
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
     run(server, "station", "rm", "-y", "A")
     with pytest.raises(nats.js.errors.NotFoundError):
         await js.stream_info("A")
     await js.add_stream(name="A", subjects=["A.>"])
     assert (await js.publish("A.k1", b"new")).seq == 1
-    await assert_whole(js, "B", 41)
+    await assert_whole(js, "B", 20)
 
 
 async def test_a_bit_in_a_segment(make_server, connect):
@@ -156,7 +201,7 @@ async def test_a_bit_in_a_segment(make_server, connect):
     server.start()
     nc = await connect(server)
     js = nc.jetstream(timeout=5)
-    await js.publish("A.k1", b"one more")  # nobody has looked there yet
+    await js.publish("A.k1", b"<A-601>")  # nobody has looked there yet
     assert (await js.get_msg("A", 99)).data.startswith(b"<A-99>")
     assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
     for _ in range(2):
@@ -166,9 +211,73 @@ async def test_a_bit_in_a_segment(make_server, connect):
         for i in [*range(1, 100), *range(101, 601)]:
             assert (await js.get_msg("A", i)).data.startswith(b"<A-%d>" % i)
         assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
-        assert (await js.get_last_msg("A", "A.k1")).data == b"one more"
+        assert (await js.get_last_msg("A", "A.k1")).data == b"<A-601>"
         server.kill()
         server.start()
         nc = await connect(server)
         js = nc.jetstream(timeout=5)
     assert "doubt" in await ask(nc, "STREAM.INFO.A")
+    await assert_recovered(server, connect, "A", {100}, 601, 602)
+
+
+async def test_a_slot_that_is_gone(make_server, connect):
+    """Nobody knows what the newest slot held: every group is in doubt, sequences jump over all that it may have given out."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 600, size=4000)
+    server.kill()
+    newest = max(files_of(server, "journal/*"), key=lambda p: int.from_bytes(p.read_bytes()[8:16], "little"))
+    newest.unlink()
+    server.start()
+    nc = await connect(server)
+    for name, group in (("A", 2), ("B", 3)):
+        info = await ask(nc, f"STREAM.INFO.{name}")
+        assert info["doubt"]["group"] == group and "to" not in info["doubt"]
+        last = info["state"]["last_seq"]
+        assert 300 < last <= 600
+        assert_refused(await ask(nc, f"STREAM.MSG.GET.{name}", {"seq": last + 1}), group)
+        out = run(server, "station", "recover", name, "--accept-loss")
+        assert int(out.split()[-1]) > last + 4 * (1 << 20) // 48
+    assert_refused(await ask(nc, "STREAM.CREATE.N", {"name": "N", "subjects": ["N.>"]}), 1)
+    assert_refused(await ask(nc, "STREAM.DELETE.A"), 1)
+    assert "group 1 is in doubt" in run(server, "catalogue", "recover", code=1)
+    run(server, "catalogue", "recover", "--accept-loss")
+    server.kill()
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    for name in ("A", "B"):
+        assert (await js.get_msg(name, 300)).data.startswith(b"<%s-300>" % name.encode())
+        assert (await js.publish(f"{name}.k1", b"on")).seq > 4 * (1 << 20) // 48
+    await js.add_stream(name="N", subjects=["N.>"])
+    assert (await js.publish("N.k", b"")).seq == 1
+    await js.delete_stream("A")
+
+
+async def test_a_bit_in_the_catalogue(make_server, connect):
+    """Streams that the catalogue still knows are served; the others are there again when the loss was accepted."""
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B", "C"], 20)
+    server.kill()
+    assert flip(server, "journal/*", b'"name":"B"') >= 1
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["A"]
+    await assert_whole(js, "A", 20)
+    assert_refused(await ask(nc, "STREAM.CREATE.N", {"name": "N", "subjects": ["N.>"]}), 1)
+    run(server, "catalogue", "recover", "--accept-loss")
+    assert "not in doubt" in run(server, "catalogue", "recover", code=1)
+    await js.add_stream(name="N", subjects=["N.>"])
+    for _ in range(2):
+        server.kill()
+        server.start()
+        nc = await connect(server)
+        js = nc.jetstream(timeout=5)
+        # what B was nobody knows any more, but nothing of it is deleted
+        assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["A", "C", "N"]
+        assert "group 3 is in no row of the catalogue" in server.log_text()
+        assert (await js.get_msg("C", 20)).data == b"<C-20>"
+    await assert_whole(js, "C", 20)
+    assert (await js.publish("N.k", b"")).seq == 1

@@ -350,6 +350,58 @@ static void poison_is_refused(void **state)
 	stream_config_deinit(&c);
 }
 
+/* Messages that can still be read make the index anew; it captures and restores, and counts what they are. */
+static void salvage_keeps_what_is_left(void **state)
+{
+	struct stream_config c = config_of("{\"name\":\"S\",\"max_msgs_per_subject\":2000}");
+	struct machine m, back;
+	struct machine_event ev;
+	struct machine_salvage v;
+	struct store store = { 0 };
+	struct state_batch batch = { 0 };
+	static const struct slice subjects[] = { SLICE("a"), SLICE("b"), SLICE("c") };
+	struct record r = { .kind = RECORD_MSG, .payload = SLICE("payload") };
+	(void)state;
+	machine_init(&m, &c, 1);
+	for (uint64_t seq = 1; seq <= 3000; seq++) {
+		r.seq = seq;
+		r.subject = subjects[seq % 3];
+		assert_int_equal(machine_apply(&m, seq, &r, &ev), OK);
+	}
+	machine_remove(&m, 7, subjects[7 % 3], m.seqs.bytes / 3000);
+	uint64_t each = m.seqs.bytes / 2999;
+	machine_salvage_init(&v, 2);
+	for (uint64_t seq = 1; seq <= 3000; seq++) {
+		if ((seq >= 100 && seq < 1500) || seq > 2990) continue; /* damaged */
+		r.seq = seq;
+		r.subject = subjects[seq % 3];
+		machine_salvage_msg(&m, &v, &r); /* 7 among them, which was removed */
+	}
+	assert_int_equal(machine_salvaged(&m, &v), 1400 + 10);
+	machine_salvage_deinit(&v);
+	assert_int_equal(m.seqs.live, 2999 - 1410);
+	assert_int_equal(m.seqs.bytes, m.seqs.live * each);
+	assert_int_equal(m.seqs.last_seq, 3000);
+	assert_false(
+		seq_index_is_live(&m.seqs, 7) || seq_index_is_live(&m.seqs, 100) || seq_index_is_live(&m.seqs, 3000));
+	assert_int_equal(subjects_find(&m.subjects, SLICE("a"))->last_seq, 2988);
+	machine_skip_to(&m, 5000);
+	r.seq = 5001;
+	assert_int_equal(machine_apply(&m, 3001, &r, &ev), OK);
+	machine_capture(&m, &batch, true);
+	store_take(&store, &batch);
+	assert_int_equal(restore(&back, &store, &c), OK);
+	assert_int_equal(back.seqs.live, m.seqs.live);
+	assert_int_equal(back.seqs.last_seq, 5001);
+	assert_int_equal(
+		subjects_find(&back.subjects, SLICE("b"))->count, subjects_find(&m.subjects, SLICE("b"))->count);
+	state_batch_deinit(&batch);
+	store_deinit(&store);
+	machine_deinit(&back);
+	machine_deinit(&m);
+	stream_config_deinit(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,6 +410,7 @@ int main(void)
 		cmocka_unit_test(damaged_state_is_refused),
 		cmocka_unit_test(limits_per_subject),
 		cmocka_unit_test(poison_is_refused),
+		cmocka_unit_test(salvage_keeps_what_is_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,11 +175,33 @@ static void damaged_blocks_are_refused(void **state)
 	seq_index_deinit(&ix);
 }
 
+static void lost_sequences_are_skipped(void **state)
+{
+	struct seq_index ix;
+	(void)state;
+	seq_index_init(&ix);
+	seq_index_skip_to(&ix, 5000); /* nothing is alive: at once */
+	assert_int_equal(ix.first_seq, 5001);
+	assert_int_equal(ix.last_seq, 5000);
+	seq_index_store(&ix, 5001, 0, 10);
+	seq_index_skip_to(&ix, 9000);
+	seq_index_skip_to(&ix, 100); /* not backwards */
+	assert_int_equal(ix.last_seq, 9000);
+	seq_index_store(&ix, 9001, 1, 20);
+	assert_int_equal(ix.live, 2);
+	assert_int_equal(ix.bytes, 30);
+	assert_int_equal(seq_index_next(&ix, 5002, NULL, NULL), 9001);
+	assert_false(seq_index_is_live(&ix, 5000) || seq_index_is_live(&ix, 9000));
+	assert_int_equal(seq_index_gone_count(&ix), 3999);
+	seq_index_deinit(&ix);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(behaves_like_an_array),
 		cmocka_unit_test(damaged_blocks_are_refused),
+		cmocka_unit_test(lost_sequences_are_skipped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,8 +153,9 @@ must_check enum err stream_propose_consumer(struct stream *s, struct slice body,
 void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *r);
 /* Purge (ADR-10): filter empty = all; seq 0 = no bound, else up to but excluding; keep 0 = none. r->seq counts what went. */
 void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t keep, struct stream_req *r);
-/* interest retention: removes what no consumer wants any more, after a consumer went or changed its filter. Works in the background. */
-void stream_sweep_unwanted(struct stream *s);
+/* interest retention: removes what no consumer wants any more, after a consumer went or changed its filter. Works in the background; OK: all
+ * of it is gone. */
+void stream_sweep_unwanted(struct stream *s, struct stream_req *r);
 must_check enum err stream_propose_config(struct stream *s, const struct stream_config *c, struct stream_req *r);
 
 /* Before what admission decided is proposed: makes room in the open batch for the message, or for an empty consumer record (m NULL). False

@@ -157,6 +157,14 @@ struct consumers {
 	struct consumer_gone *gone; /* owned */
 	size_t gone_count, gone_cap, gone_captured;
 	struct io_timer retry_timer; /* records that were refused are proposed again */
+	/* unwanted.c, interest retention: how often consumers went or came to want less, and which of that a sweep was done after (replicated) */
+	uint64_t losses, swept;
+	bool losses_dirty, losses_captured;
+	/* leader: a sweep, or its record, is on its way; the losses that it is for */
+	enum { SWEEP_NONE, SWEEP_READS, SWEEP_TELLS } sweep;
+	uint64_t sweep_for;
+	struct stream_req sweep_req;
+	struct io_timer sweep_timer; /* what failed is tried again */
 	void (*wake)(void *arg);
 	void *wake_arg;
 	int64_t max_consumers, max_ack_pending; /* of the account; -1: no limit */
@@ -175,6 +183,7 @@ void record_create(struct buf *b, uint32_t id, int64_t created_ns, uint64_t star
 	const uint64_t *last_seqs, size_t last_seq_count, uint64_t bound);
 void record_update(struct buf *b, uint32_t id, const struct consumer_config *c);
 void record_delete(struct buf *b, uint32_t id);
+void record_swept(struct buf *b, uint64_t losses);
 void record_state(struct buf *b, struct consumer *k);
 struct consumer *consumer_make(struct consumers *c, uint32_t id);
 void consumer_free(struct consumer *k);
@@ -203,6 +212,14 @@ bool pending_lacks_facts(const struct pending *p);
 void pending_keep_facts(struct pending *p, const struct stream_msg *m);
 void consumer_find_facts(struct consumer *k);
 void consumer_stop_finding(struct consumer *k);
+/* unwanted.c */
+void consumers_want_less(struct consumers *c); /* while applying */
+void consumers_swept(struct consumers *c, struct slice body);
+void consumers_sweep(struct consumers *c);
+void consumers_stop_sweep(struct consumers *c);
+void losses_capture(struct consumers *c, struct state_batch *batch, struct slice key, bool all);
+void losses_settled(struct consumers *c);
+void losses_restore(struct consumers *c, struct slice v);
 /* ack.c */
 void consumer_log(struct consumer *k);
 void consumer_end_pending(struct pending *p);

@@ -5,13 +5,14 @@
  *   CREATE  i64 created | u64 start | u64 bound | u32 config n | u32 last seqs | config JSON | u64 last seq …
  *   UPDATE  config JSON
  *   DELETE  -
+ *   SWEPT   u64 losses (id 0: of all consumers)
  *   STATE   u64 delivered cseq | u64 delivered sseq | u32 pendings | u32 acks
  *           | {u64 sseq, u64 cseq, u32 count, u32 0} … | {u64 sseq, u32 bytes, u16 subject n, u8 drop, u8 0, subject} …
- * State store: 'k' + id (4, big-endian) + chunk (4, big-endian); chunk 0 = i64 created | delivered c, s | floor c, s | bound | u32 config n | u32 pendings | u32 last seqs |
+ * State store: 'k' + 0 (8) = u64 losses | u64 swept; 'k' + id (4, big-endian) + chunk (4, big-endian); chunk 0 = i64 created | delivered c, s | floor c, s | bound | u32 config n | u32 pendings | u32 last seqs |
  *           u32 0 | config | {sseq, cseq, time, u32 count, u32 0} … | u64 last seq … ; pendings beyond PENDING_CHUNK go to chunks 1, 2, … */
 #include "consumer_internal.h"
 
-enum record_kind { CREATE = 1, UPDATE, DELETE, STATE };
+enum record_kind { CREATE = 1, UPDATE, DELETE, STATE, SWEPT };
 enum { HEAD = 8, PENDING_CHUNK = 512, PENDING_BYTES = 32, STATE_HEAD = 64, KEY_BYTES = 9 };
 enum { DELIVERY_BYTES = 24, ACK_BYTES = 16, STATE_BYTES_MAX = 48 * 1024 };
 
@@ -44,6 +45,12 @@ void record_update(struct buf *b, uint32_t id, const struct consumer_config *c)
 }
 
 void record_delete(struct buf *b, uint32_t id) { head(b, DELETE, id); }
+
+void record_swept(struct buf *b, uint64_t losses)
+{
+	head(b, SWEPT, 0);
+	buf_append_le64(b, losses);
+}
 
 static void append_delivery(struct buf *b, const struct pending *p)
 {
@@ -258,7 +265,7 @@ static void apply_update(struct consumer *k, struct slice in)
 	consumer_set_config(k, &config);
 	touched(k);
 	consumer_rest(k);
-	if (k->all->leading) stream_sweep_unwanted(k->all->stream);
+	consumers_want_less(k->all);
 }
 
 static void note_gone(struct consumers *c, const struct consumer *k)
@@ -276,7 +283,7 @@ static void apply_delete(struct consumer *k)
 	note_gone(c, k);
 	consumer_end_requests(k, "409 Consumer Deleted");
 	consumer_free(k);
-	if (c->leading) stream_sweep_unwanted(c->stream);
+	consumers_want_less(c);
 }
 
 static void apply_pending(struct consumer *k, const uint8_t *p, int64_t time_ns)
@@ -336,6 +343,8 @@ static void on_reset(void *arg)
 	struct consumers *c = arg;
 	while (!list_is_empty(&c->by_id)) consumer_free(CONTAINER_OF(c->by_id.next, struct consumer, link_by_id));
 	c->gone_count = c->gone_captured = 0;
+	c->losses = c->swept = 0;
+	c->losses_dirty = c->losses_captured = false;
 }
 
 static void on_apply(void *arg, uint64_t index, int64_t time_ns, struct slice body)
@@ -346,6 +355,10 @@ static void on_apply(void *arg, uint64_t index, int64_t time_ns, struct slice bo
 	uint32_t id = le32_get(body.p + 4);
 	(void)index;
 	struct slice rest = slice_from(body, HEAD);
+	if (kind == SWEPT) {
+		consumers_swept(c, rest);
+		return;
+	}
 	struct consumer *k = consumer_by_id(c, id);
 	if (kind == CREATE) {
 		if (!k) apply_create(c, id, rest);
@@ -504,6 +517,7 @@ static void on_capture(void *arg, struct state_batch *batch, bool all)
 		for (uint32_t chunk = 0; chunk < c->gone[i].chunks; chunk++)
 			state_batch_del(batch, state_key(key, c->gone[i].id, chunk));
 	c->gone_captured = c->gone_count;
+	losses_capture(c, batch, state_key(key, 0, 0), all);
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
 		if (all || k->dirty) capture_one(k, batch);
@@ -516,6 +530,7 @@ static void on_settled(void *arg)
 	c->gone_count -= c->gone_captured;
 	if (c->gone_captured) memmove(c->gone, c->gone + c->gone_captured, c->gone_count * sizeof *c->gone);
 	c->gone_captured = 0;
+	losses_settled(c);
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
 		if (!k->captured) continue;
@@ -542,6 +557,10 @@ static void on_restored(void *arg, struct slice key, struct slice v)
 	struct consumers *c = arg;
 	if (key.n != KEY_BYTES) return;
 	uint32_t id = key_number(key.p + 1), chunk = key_number(key.p + 5);
+	if (id == 0) {
+		losses_restore(c, v);
+		return;
+	}
 	struct consumer *k = consumer_by_id(c, id);
 	if (chunk != 0) {
 		if (!k) return;
@@ -575,13 +594,18 @@ static void on_lead(void *arg, bool leading)
 	c->leading = leading && !c->stopped;
 	c->lead++;
 	LIST_EACH (node, &c->by_id) consumer_lead(CONTAINER_OF(node, struct consumer, link_by_id), c->leading);
+	if (c->leading) {
+		consumers_sweep(c);
+	} else {
+		consumers_stop_sweep(c);
+	}
 }
 
 /* Of what a capture would hold, so that a replica that restored and one that applied everything agree. */
 static uint64_t on_hash(void *arg)
 {
 	const struct consumers *c = arg;
-	uint64_t sum = 0;
+	uint64_t sum = c->losses * 31 + c->swept;
 	LIST_EACH (node, &c->by_id) {
 		const struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
 		uint64_t words[6] = { k->id, k->delivered_cseq, k->delivered_sseq, k->floor_cseq, k->floor_sseq, 0 };

@@ -42,6 +42,8 @@ void consumers_free(struct consumers *c)
 	if (!c) return;
 	while (!list_is_empty(&c->by_id)) consumer_free(CONTAINER_OF(c->by_id.next, struct consumer, link_by_id));
 	ASSERT(list_is_empty(&c->creates)); /* answered by the stream before it closed */
+	io_timer_stop(c->io, &c->retry_timer);
+	io_timer_stop(c->io, &c->sweep_timer);
 	map_deinit(&c->by_name);
 	mem_free(c->gone);
 	mem_free(c);

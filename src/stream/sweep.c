@@ -321,10 +321,13 @@ void sweep_subjects(struct stream *s, uint64_t limit, struct stream_req *req)
 	sweep_step(w);
 }
 
-void stream_sweep_unwanted(struct stream *s)
+void stream_sweep_unwanted(struct stream *s, struct stream_req *req)
 {
-	if (!s->leading || s->machine.seqs.live == 0 || s->machine.config.retention != STREAM_INTEREST) return;
-	struct sweep *w = sweep_make(s, NULL, SLICE_NULL, s->machine.seqs.first_seq, s->machine.seqs.last_seq + 1);
+	if (!s->leading || s->machine.seqs.live == 0 || s->machine.config.retention != STREAM_INTEREST) {
+		answer_later(s, req, s->leading ? OK : ERR_NOT_LEADER);
+		return;
+	}
+	struct sweep *w = sweep_make(s, req, SLICE_NULL, s->machine.seqs.first_seq, s->machine.seqs.last_seq + 1);
 	w->unwanted_only = true;
 	sweep_step(w);
 }

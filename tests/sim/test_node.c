@@ -84,6 +84,25 @@ static void overdue_is_idle(void **state)
 	bed_close(&b);
 }
 
+/* The consumer is gone when that was answered; that its messages go takes longer, and a process may end meanwhile. */
+static void what_nobody_wants_goes_after_a_start_too(void **state)
+{
+	struct bed b;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, ",\"retention\":\"interest\"", "");
+	for (unsigned i = 0; i < 6000; i++) peer_publish(&b.p, SLICE("s.a"), SLICE("x"));
+	bed_publish(&b, "s.a");
+	sim_disk(b.w.n)->stall_ppm = 1000 * 1000; /* so that the process ends in the middle of it */
+	sim_disk(b.w.n)->stall_max_ns = MILLIS(300);
+	bed_ask_for(&b, "$JS.API.CONSUMER.DELETE.S.C", "", "\"success\":true");
+	sim_disk(b.w.n)->stall_ppm = 0;
+	bed_restart(&b);
+	sim_run_for(b.w.s, SECONDS(3));
+	assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), 0);
+	bed_close(&b);
+}
+
 static void count_delivery(struct peer_call *c, const struct wire_op *op)
 {
 	if (op && op->reply.n) ++*(unsigned *)c->a;
@@ -129,6 +148,7 @@ int main(void)
 		cmocka_unit_test(failed_read_is_no_damage),
 		cmocka_unit_test(overdue_is_idle),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
+		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,11 +173,34 @@ static void what_was_restored_is_known_to_be_there(void **state)
 	bed_end(&b);
 }
 
+static void losses_are_remembered(void **state)
+{
+	struct bed b;
+	struct sim_node *n;
+	(void)state;
+	bed_begin(&b, &n);
+	b.all.losses = 3;
+	b.all.swept = 2;
+	b.all.losses_dirty = true;
+	uint64_t hash = consumer_stream_ops.hash(&b.all);
+	capture(&b, false);
+	capture(&b, true);
+	assert_int_equal(b.count, 1);
+	consumers_end(&b);
+	consumers_begin(&b, n);
+	restore(&b);
+	assert_int_equal(b.all.losses, 3);
+	assert_int_equal(b.all.swept, 2);
+	assert_int_equal(consumer_stream_ops.hash(&b.all), hash);
+	bed_end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_chunk_stays_behind),
 		cmocka_unit_test(what_was_restored_is_known_to_be_there),
+		cmocka_unit_test(losses_are_remembered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

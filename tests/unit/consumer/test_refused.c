@@ -15,7 +15,8 @@ struct bed {
 	struct consumers all, other; /* other: a replica that applies what was proposed */
 	struct stream_req *proposed[BODIES_MAX], *synced;
 	struct buf bodies[BODIES_MAX];
-	unsigned body_count, published, woken;
+	struct stream_req *sweeping;
+	unsigned body_count, published, woken, sweeps;
 	struct account account; /* the last one: it ends with its text */
 };
 
@@ -27,6 +28,7 @@ void __wrap_stream_sync(struct stream *s, struct stream_req *r);
 bool __wrap_stream_is_live(const struct stream *s, uint64_t seq);
 const struct stream_config *__wrap_stream_config(const struct stream *s);
 size_t __wrap_router_publish(struct router *r, const struct msg *m);
+void __wrap_stream_sweep_unwanted(struct stream *s, struct stream_req *r);
 /* NOLINTEND(bugprone-reserved-identifier) */
 
 enum err __wrap_stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *r)
@@ -53,6 +55,12 @@ size_t __wrap_router_publish(struct router *r, const struct msg *m)
 	(void)m;
 	CONTAINER_OF(r, struct bed, account.router)->published++;
 	return 1;
+}
+
+void __wrap_stream_sweep_unwanted(struct stream *s, struct stream_req *r)
+{
+	bed_of(s)->sweeping = r;
+	bed_of(s)->sweeps++;
 }
 
 static struct slice name_of(const void *item) { return ((const struct consumer *)item)->name; }
@@ -84,6 +92,7 @@ static void consumers_end(struct consumers *c)
 	io_timer_stop(c->io, &c->retry_timer);
 	while (!list_is_empty(&c->by_id)) consumer_free(CONTAINER_OF(c->by_id.next, struct consumer, link_by_id));
 	map_deinit(&c->by_name);
+	mem_free(c->gone);
 }
 
 static struct consumer *bed_begin(struct bed *b)
@@ -175,6 +184,71 @@ static void a_double_ack_that_was_forgotten_is_not_confirmed(void **state)
 	}
 }
 
+/* ---- what nobody wants any more goes, whatever happens meanwhile ---- */
+
+static void apply(struct consumers *c, struct bed *b, unsigned body)
+{
+	consumer_stream_ops.apply(c, body + 1, 1, buf_slice(&b->bodies[body]));
+}
+
+/* The consumer of an interest stream goes: body 0. */
+static void lose(struct bed *b)
+{
+	(void)bed_begin(b);
+	b->config.retention = STREAM_INTEREST;
+	consumer_expire(consumers_find(&b->all, SLICE("C")));
+}
+
+static void a_sweep_that_fails_is_done_again(void **state)
+{
+	struct bed b;
+	(void)state;
+	lose(&b);
+	apply(&b.all, &b, 0);
+	apply(&b.other, &b, 0);
+	told(b.proposed[0], OK);
+	assert_int_equal(b.sweeps, 1); /* the other does not lead */
+	told(b.sweeping, ERR_IO);
+	assert_int_equal(b.sweeps, 1);
+	sim_run_for(b.s, MILLIS(1500));
+	assert_int_equal(b.sweeps, 2);
+	told(b.sweeping, OK);
+	assert_int_equal(b.body_count, 2);
+	told(b.proposed[1], ERR_FULL); /* its record was refused: once more */
+	sim_run_for(b.s, MILLIS(1500));
+	assert_int_equal(b.sweeps, 3);
+	told(b.sweeping, OK);
+	apply(&b.all, &b, 2);
+	apply(&b.other, &b, 2);
+	told(b.proposed[2], OK);
+	sim_run_for(b.s, SECONDS(5));
+	assert_int_equal(b.sweeps, 3);
+	assert_int_equal(consumer_stream_ops.hash(&b.all), consumer_stream_ops.hash(&b.other));
+	consumer_stream_ops.lead(&b.other, true);
+	assert_int_equal(b.sweeps, 3); /* and nothing is left for who leads next */
+	bed_end(&b);
+}
+
+static void who_leads_next_sweeps(void **state)
+{
+	struct bed b;
+	(void)state;
+	lose(&b);
+	apply(&b.all, &b, 0);
+	apply(&b.other, &b, 0);
+	told(b.proposed[0], OK);
+	struct stream_req *old = b.sweeping;
+	consumer_stream_ops.lead(&b.all, false);
+	consumer_stream_ops.lead(&b.other, true);
+	assert_int_equal(b.sweeps, 2);
+	assert_ptr_not_equal(b.sweeping, old);
+	told(old, ERR_NOT_LEADER);
+	sim_run_for(b.s, SECONDS(5));
+	assert_int_equal(b.sweeps, 2);
+	told(b.sweeping, ERR_NOT_LEADER);
+	bed_end(&b);
+}
+
 /* Every record has an end, and after each of them a replica that would lead knows of all that was delivered. */
 static void much_to_log_goes_into_many_records(void **state)
 {
@@ -210,6 +284,8 @@ int main(void)
 		cmocka_unit_test(a_double_ack_is_confirmed_when_it_is_logged),
 		cmocka_unit_test(a_double_ack_that_was_forgotten_is_not_confirmed),
 		cmocka_unit_test(much_to_log_goes_into_many_records),
+		cmocka_unit_test(a_sweep_that_fails_is_done_again),
+		cmocka_unit_test(who_leads_next_sweeps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

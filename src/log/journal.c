@@ -19,7 +19,8 @@ enum {
 	ZERO_PIECE = 16 * 1024,
 	ZERO_PIECES = 64, /* of them are a chunk */
 	ZERO_CHUNK = ZERO_PIECES * ZERO_PIECE,
-	ZERO_BEGIN = 256 * 1024,          /* so much the journal holds before any is written */
+	ZERO_BEGIN = 32 * 1024,      /* so much the journal holds before any is written */
+	ZERO_MARGIN_MIN = 64 * 1024, /* left alone between what is gathered and the zeroes, at first; more as above */
 	ZERO_AHEAD_MIN = 2 * 1024 * 1024, /* at first; more with what the journal holds */
 	ZERO_AHEAD = 32 * 1024 * 1024,
 };
@@ -689,12 +690,13 @@ static void zero_step(struct log *l)
 	if (j->zero.is_running || l->is_closing || l->is_dead) return;
 	/* A store that holds next to nothing yet starts sooner without. */
 	if (journal_pos(l, j->use, j->next_at) < first + u64_min(ZERO_BEGIN, j->slot_bytes / 8)) return;
-	uint64_t end = j->gathering ? j->gathering->offset + j->gathering->cap : j->next_at;
-	/* A margin, so that the next block does not have to wait. */
-	uint64_t from = journal_pos(l, j->use, end) + j->block_bytes_target / 4;
+	const struct block *b = j->gathering;
+	uint64_t end = journal_pos(l, j->use, b ? b->offset + b->n : j->next_at), written = end - first;
+	/* A margin, so that the next block does not have to wait; small while little is written, for what is written there is slow. */
+	uint64_t from = end + u64_min((b ? b->cap : 0) + j->block_bytes_target / 4, ZERO_MARGIN_MIN + 2 * written);
 	j->zeroed_pos = u64_max(j->zeroed_pos, round_up(from, BLOCK_ALIGN));
 	ASSERT(j->zeroed_pos >= first);
-	uint64_t ahead = u64_min(ZERO_AHEAD_MIN + 2 * (from - first), u64_min(ZERO_AHEAD, j->slot_bytes / 2));
+	uint64_t ahead = u64_min(ZERO_AHEAD_MIN + 2 * written, u64_min(ZERO_AHEAD, j->slot_bytes / 2));
 	if (j->zeroed_pos >= ring || j->zeroed_pos >= from + ahead) return;
 	uint64_t use = j->zeroed_pos / j->slot_bytes, at = j->zeroed_pos % j->slot_bytes;
 	j->zero = (struct zero_job) {

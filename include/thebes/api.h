@@ -20,6 +20,7 @@ struct api {
 	struct diag *diag;         /* borrowed */
 	struct stations *stations; /* borrowed */
 	struct meta *meta;         /* borrowed */
+	const char *server_name;   /* borrowed; set after api_init, for advisories */
 	struct list accounts;      /* of struct api_account */
 	struct list waiting;       /* of struct api_request: answered when their stream is ready */
 	struct list requests;      /* all requests under way */
@@ -33,6 +34,12 @@ void api_open_account(struct api *a, struct account *account, bool is_enabled);
 /* Unsubscribes everything; requests under way are dropped without an answer when their rooms let go of them. */
 void api_close(struct api *a);
 void api_deinit(struct api *a);
+struct api_usage {
+	uint64_t memory, storage, streams, consumers, reserved_memory, reserved_storage; /* bytes and counts */
+};
+/* Adds what the account's streams use and reserve. */
+void api_usage(const struct api *a, struct slice account, struct api_usage *u);
+uint64_t api_account_count(const struct api *a); /* that JetStream is enabled for */
 /* At the end of the turn, before stations_turn_end: looks at requests that wait for a stream. */
 void api_turn_end(struct api *a);
 

@@ -21,6 +21,11 @@ struct http_usage {
 };
 
 /* What the pages show. Filled by the node before http_open, kept right by it afterwards. Everything borrowed. */
+/* JetStream as a whole: what it may use, and what it uses. */
+struct http_jetstream {
+	int64_t max_memory, max_storage; /* bytes, -1: no limit */
+	uint64_t memory, storage, reserved_memory, reserved_storage, accounts, api_total, api_errors;
+};
 struct http_view {
 	const struct conf *conf;
 	const struct clients *clients;
@@ -31,6 +36,8 @@ struct http_view {
 	bool is_accepting; /* the client listener is open and the node is not on its way out */
 	void (*usage)(void *arg, struct http_usage *out); /* may be NULL */
 	void *usage_arg;
+	bool (*jetstream)(void *arg, struct http_jetstream *out); /* may be NULL; false: it is off */
+	void *jetstream_arg;
 };
 
 enum { HTTP_ROUTES_MAX = 32 };

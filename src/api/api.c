@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "thebes/advisory.h"
+
 enum body_rule { ANY, EMPTY };
 
 static const struct row {
@@ -30,6 +32,7 @@ void api_drop(struct api_request *r)
 	mem_free(r->stream);
 	mem_free(r->consumer);
 	mem_free(r->tail);
+	mem_free(r->audited);
 	buf_deinit(&r->body);
 	stream_config_deinit(&r->config);
 	mem_free(r);
@@ -41,6 +44,36 @@ static void send(struct api_request *r, struct slice body)
 	if (!r->api->closing) (void)router_publish(&r->account->router, &m);
 }
 
+static const char audit_subject[] = "ADVISORY.API";
+
+static void audit(struct api_request *r, struct slice response)
+{
+	struct advisory a;
+	if (!r->audited || r->api->closing) return;
+	if (!advisory_begin(&a, r->api->io, r->account, "advisory.v1.api_audit", audit_subject)) return;
+	advisory_text(&a, "server", slice_of_str(r->api->server_name ? r->api->server_name : ""));
+	buf_append_str(&a.body, ",\"client\":{\"acc\":");
+	api_string_print(&a.body, r->account->name);
+	buf_append_byte(&a.body, '}');
+	advisory_text(&a, "subject", slice_of_str(r->audited));
+	if (r->body.n) advisory_text(&a, "request", buf_slice(&r->body));
+	advisory_text(&a, "response", response);
+	if (r->api->stations->domain) advisory_text(&a, "domain", slice_of_str(r->api->stations->domain));
+	advisory_send(&a);
+}
+
+void api_advise_stream(const struct api_request *r, const char *event, const char *action)
+{
+	struct advisory a;
+	if (!advisory_begin(
+		    &a, r->api->io, r->account, "advisory.v1.stream_action", "ADVISORY.STREAM.%s.%s", event, r->stream))
+		return;
+	advisory_text(&a, "stream", slice_of_str(r->stream));
+	advisory_text(&a, "action", slice_of_str(action));
+	if (r->api->stations->domain) advisory_text(&a, "domain", slice_of_str(r->api->stations->domain));
+	advisory_send(&a);
+}
+
 void api_answer(struct api_request *r, struct buf *fields)
 {
 	struct buf b = { 0 };
@@ -48,6 +81,7 @@ void api_answer(struct api_request *r, struct buf *fields)
 	if (fields) buf_append_slice(&b, buf_slice(fields));
 	buf_append_byte(&b, '}');
 	send(r, buf_slice(&b));
+	audit(r, buf_slice(&b));
 	buf_deinit(&b);
 	if (fields) buf_deinit(fields);
 	api_drop(r);
@@ -206,6 +240,10 @@ static struct api_request *request_make(struct api_account *a, const struct msg 
 	r->reply = mem_zalloc(m->reply.n + 1);
 	memcpy(r->reply, m->reply.p, m->reply.n);
 	r->type = "system_response";
+	if (router_has_interest(&a->account->router, SLICE("$JS.EVENT.ADVISORY.API"), SLICE_NULL)) {
+		r->audited = mem_zalloc(m->subject.n + 1);
+		memcpy(r->audited, m->subject.p, m->subject.n);
+	}
 	list_push_back(&a->api->requests, &r->link);
 	return r;
 }
@@ -342,6 +380,13 @@ void api_open_account(struct api *a, struct account *account, bool is_enabled)
 		buf_deinit(&subject);
 	}
 	list_push_back(&a->accounts, &x->link);
+}
+
+uint64_t api_account_count(const struct api *a)
+{
+	uint64_t n = 0;
+	LIST_EACH (node, &a->accounts) n += CONTAINER_OF(node, struct api_account, link)->is_enabled;
+	return n;
 }
 
 void api_close(struct api *a)

@@ -23,6 +23,7 @@ struct api_request {
 	const char *type; /* response type */
 	char *reply;      /* owned, like all here */
 	char *stream, *consumer, *tail;
+	char *audited; /* the request's subject, when somebody listens to what is asked and answered; else NULL */
 	struct buf body;
 	struct js_error error;
 	/* one of these is under way */
@@ -36,8 +37,9 @@ struct api_request {
 	struct stream_config config;
 	struct slice filter;
 	uint64_t seq, wait_until_ns;
-	bool recovers;                                      /* waits until its stream is in service again */
-	bool did_create, no_header, no_erase, in_catalogue; /* in_catalogue: its configuration is being written there */
+	bool recovers; /* waits until its stream is in service again */
+	bool did_create, has_changed, no_header, no_erase,
+		in_catalogue; /* in_catalogue: its configuration is being written there; has_changed: was */
 };
 
 enum { LIST_LIMIT = 256, NAMES_LIMIT = 1024, SUBJECTS_LIMIT = 100000 };
@@ -66,6 +68,8 @@ void api_wait(struct api_request *r); /* until api_ready(r) */
 
 bool api_stream_ready(struct api_request *r);
 void api_stream_answer(struct api_request *r);
+/* STREAM.CREATED, UPDATED, DELETED. */
+void api_advise_stream(const struct api_request *r, const char *event, const char *action);
 void api_time_print(struct buf *b, int64_t ns);
 void api_string_print(struct buf *b, struct slice s);
 

@@ -122,6 +122,8 @@ void api_stream_answer(struct api_request *r)
 	buf_append_byte(&b, ',');
 	print_info(&b, s, r->api->stations->domain, &(struct info_wish) { 0 });
 	if (r->did_create) buf_append_str(&b, ",\"did_create\":true");
+	if (r->has_changed)
+		api_advise_stream(r, r->did_create ? "CREATED" : "UPDATED", r->did_create ? "create" : "modify");
 	api_answer(r, &b);
 }
 
@@ -136,6 +138,7 @@ static void meta_done(struct meta_req *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, meta_req);
 	r->in_catalogue = false;
+	r->has_changed = q->result == OK;
 	if (q->result == OK || (q->result == ERR_EXISTS && exists_alike(r))) {
 		api_wait(r);
 	} else if (q->result == ERR_EXISTS &&
@@ -266,6 +269,7 @@ static void deleted(struct meta_req *q)
 		api_refuse_err(r, q->result);
 	} else {
 		buf_append_str(&b, ",\"success\":true");
+		api_advise_stream(r, "DELETED", "delete");
 		api_answer(r, &b);
 	}
 }
@@ -356,13 +360,9 @@ void api_stream_list(struct api_request *r) { list_streams(r, false); }
 
 /* ---- account ---- */
 
-struct usage {
-	uint64_t memory, storage, streams, consumers, reserved_memory, reserved_storage;
-};
-
 static bool add_usage(void *arg, struct station *s)
 {
-	struct usage *u = arg;
+	struct api_usage *u = arg;
 	struct stream_state st;
 	const struct stream_config *c = stream_config(station_stream(s));
 	stream_state(station_stream(s), &st);
@@ -372,6 +372,11 @@ static bool add_usage(void *arg, struct station *s)
 	if (c->max_bytes > 0)
 		*(c->storage == STREAM_MEMORY ? &u->reserved_memory : &u->reserved_storage) += (uint64_t)c->max_bytes;
 	return true;
+}
+
+void api_usage(const struct api *a, struct slice account, struct api_usage *u)
+{
+	stations_each(a->stations, account, add_usage, u);
 }
 
 static void print_limits(struct buf *b, const struct station_limits *l)
@@ -389,9 +394,9 @@ static void print_limits(struct buf *b, const struct station_limits *l)
 
 void api_account_info(struct api_request *r)
 {
-	struct usage u = { 0 };
+	struct api_usage u = { 0 };
 	struct buf b = { 0 };
-	stations_each(r->api->stations, r->account->name, add_usage, &u);
+	api_usage(r->api, r->account->name, &u);
 	buf_printf(&b,
 		",\"memory\":%llu,\"storage\":%llu,\"reserved_memory\":%llu,\"reserved_storage\":%llu,\"streams\":%llu,"
 		"\"consumers\":%llu",

@@ -2,6 +2,7 @@
 /* Acks: what a client says about a delivery (spec §5.9). They gather per consumer and go into one record a turn; a double ack is answered
  * when that record is applied. */
 #include "consumer_internal.h"
+#include "thebes/advisory.h"
 
 /* The end of a pending message goes into the next record. */
 void consumer_end_pending(struct pending *p)
@@ -129,6 +130,53 @@ static void answer_when_applied(struct consumer *k, uint64_t sseq, struct slice 
 	stream_sync(k->all->stream, &a->req);
 }
 
+/* ---- what is told of them ---- */
+
+/* What a delivery was sent with, as its ack says it again. */
+struct delivery {
+	uint64_t count, sseq, cseq;
+};
+
+static bool advise(
+	struct advisory *a, struct consumer *k, const struct delivery *d, const char *type, const char *subject)
+{
+	const char *stream = stream_config(k->all->stream)->name;
+	if (!advisory_begin(a, k->all->io, k->all->account, type, "%s.%s.%s", subject, stream, k->config.name))
+		return false;
+	advisory_text(a, "stream", slice_of_str(stream));
+	advisory_text(a, "consumer", k->name);
+	advisory_number(a, "consumer_seq", d->cseq);
+	advisory_number(a, "stream_seq", d->sseq);
+	advisory_number(a, "deliveries", d->count);
+	return true;
+}
+
+static void advise_nak(struct consumer *k, const struct delivery *d)
+{
+	struct advisory a;
+	if (advise(&a, k, d, "advisory.v1.nak", "ADVISORY.CONSUMER.MSG_NAKED")) advisory_send(&a);
+}
+
+static void advise_term(struct consumer *k, const struct delivery *d, struct slice reason)
+{
+	struct advisory a;
+	if (!advise(&a, k, d, "advisory.v1.terminated", "ADVISORY.CONSUMER.MSG_TERMINATED")) return;
+	if (reason.n) advisory_text(&a, "reason", reason);
+	advisory_send(&a);
+}
+
+/* sample_freq: of so many acks in a hundred it is told how long they took. */
+static void sample_ack(struct consumer *k, const struct delivery *d, int64_t delivered_ns)
+{
+	struct advisory a;
+	unsigned percent = consumer_config_sampled(&k->config);
+	if (percent == 0 || (percent < 100 && io_random_u64(k->all->io) % 100 >= percent)) return;
+	if (!advise(&a, k, d, "metric.v1.consumer_ack", "METRIC.CONSUMER.ACK")) return;
+	int64_t took = io_wall_ns(k->all->io) - delivered_ns;
+	advisory_number(&a, "ack_time", took > 0 ? (uint64_t)took : 0);
+	advisory_send(&a);
+}
+
 /* ---- kinds ---- */
 
 static void ack_one(struct consumer *k, struct pending *p)
@@ -190,26 +238,30 @@ static bool is(struct slice payload, const char *word, struct slice *rest)
 	return true;
 }
 
-static void apply_kind(struct consumer *k, uint64_t sseq, struct slice payload, struct slice reply)
+/* The messages that advisories are may do anything, so they go when all else is done. */
+static void apply_kind(struct consumer *k, const struct delivery *d, struct slice payload, struct slice reply)
 {
-	struct slice rest;
-	struct pending *p = pending_find(k, sseq);
+	struct slice rest = SLICE_NULL;
+	struct pending *p = pending_find(k, d->sseq);
 	bool open = p && !p->acking;
-	if (payload.n == 0 || slice_eq(payload, SLICE("+ACK")) || slice_eq(payload, SLICE("+OK"))) {
-		if (open) ack_one(k, p);
-	} else if (is(payload, "+NXT", &rest)) {
-		if (open) ack_one(k, p);
-		consumer_pull(k, trimmed(rest), reply);
-		return; /* the next message is the answer */
-	} else if (is(payload, "-NAK", &rest)) {
-		if (open) nak(k, p, rest);
-	} else if (is(payload, "+WPI", &rest)) {
-		if (open) consumer_schedule(p, 0);
-	} else if (is(payload, "+TERM", &rest)) {
-		if (open) ack_one(k, p); /* ends, with ack all, those before it too */
-	}
+	int64_t delivered_ns = p ? p->time_ns : 0;
+	bool next = is(payload, "+NXT", &rest);
+	bool is_ack =
+		open && (payload.n == 0 || slice_eq(payload, SLICE("+ACK")) || slice_eq(payload, SLICE("+OK")) || next);
+	bool is_nak = is(payload, "-NAK", &rest) && open;
+	bool is_term = is(payload, "+TERM", &rest) && open;
+	if (is_ack || is_term) ack_one(k, p); /* ends, with ack all, those before it too */
+	if (is_nak) nak(k, p, rest);
+	if (open && slice_has_prefix(payload, SLICE("+WPI"))) consumer_schedule(p, 0);
 	/* anything else does nothing, and whoever asks is told that it was read */
-	answer_when_applied(k, sseq, reply);
+	if (next) {
+		consumer_pull(k, trimmed(rest), reply); /* the next message is the answer */
+	} else {
+		answer_when_applied(k, d->sseq, reply);
+	}
+	if (is_ack) sample_ack(k, d, delivered_ns);
+	if (is_nak) advise_nak(k, d);
+	if (is_term) advise_term(k, d, trimmed(rest));
 }
 
 /* What a delivery was sent with: count, stream and consumer sequence, time, pending. */
@@ -227,11 +279,12 @@ bool consumers_ack(
 	struct consumers *c, struct slice consumer, struct slice tokens, struct slice payload, struct slice reply)
 {
 	struct consumer *k = consumers_find(c, consumer);
-	uint64_t count, sseq, cseq;
+	struct delivery d;
 	if (!k || !is_ack_tail(tokens)) return false;
 	if (!c->leading || k->deleting) return true;
-	if (!next_number(&tokens, &count) || !next_number(&tokens, &sseq) || !next_number(&tokens, &cseq)) return true;
-	apply_kind(k, sseq, payload, reply);
+	if (!next_number(&tokens, &d.count) || !next_number(&tokens, &d.sseq) || !next_number(&tokens, &d.cseq))
+		return true;
+	apply_kind(k, &d, payload, reply);
 	consumer_rest(k);
 	consumer_wake(k);
 	return true;

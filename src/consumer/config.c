@@ -320,14 +320,24 @@ static bool check_backoff(struct consumer_config *c, struct js_error *e)
 	return true;
 }
 
+static bool sampling_parse(const struct consumer_config *c, uint64_t *percent)
+{
+	size_t n = strlen(c->sample_freq);
+	if (n && c->sample_freq[n - 1] == '%') n--;
+	return slice_to_u64(slice_of(c->sample_freq, n), percent) == OK && *percent <= 100;
+}
+
 static bool check_sampling(const struct consumer_config *c, struct js_error *e)
 {
-	if (!c->sample_freq) return true;
-	size_t n = strlen(c->sample_freq);
 	uint64_t percent;
-	if (n && c->sample_freq[n - 1] == '%') n--;
-	if (slice_to_u64(slice_of(c->sample_freq, n), &percent) == OK && percent <= 100) return true;
+	if (!c->sample_freq || sampling_parse(c, &percent)) return true;
 	return js_error_set(e, JS_CONSUMER_SAMPLING, "strconv: parsing \"%s\": invalid syntax", c->sample_freq);
+}
+
+unsigned consumer_config_sampled(const struct consumer_config *c)
+{
+	uint64_t percent;
+	return c->sample_freq && sampling_parse(c, &percent) ? (unsigned)percent : 0;
 }
 
 bool consumer_config_check(struct consumer_config *c, const struct stream_config *s, struct js_error *e)

@@ -52,6 +52,7 @@ must_check bool consumer_config_parse_stored(struct consumer_config *c, struct s
 must_check bool consumer_config_check(struct consumer_config *c, const struct stream_config *s, struct js_error *e);
 must_check bool consumer_config_can_update(
 	const struct consumer_config *now, const struct consumer_config *next, struct js_error *e);
+unsigned consumer_config_sampled(const struct consumer_config *c); /* sample_freq as a percentage; 0: none */
 bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);
 void consumer_config_print(struct buf *b, const struct consumer_config *c);
 void json_string_append(struct buf *b, struct slice s);

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "thebes/advisory.h"
 #include "thebes/js_json.h"
 
 enum { READ_MSGS = 256, READ_BYTES = 256 * 1024, RETRY_S = 5 };
@@ -163,20 +164,16 @@ void consumer_schedule(struct pending *p, uint64_t delay_ns)
 
 static void advise_max_deliveries(struct consumer *k, const struct pending *p)
 {
-	struct buf subject = { 0 }, body = { 0 };
+	struct advisory a;
 	const char *stream = stream_config(k->all->stream)->name;
-	uint64_t id = io_random_u64(k->all->io);
-	buf_printf(&subject, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%s.%s", stream, k->config.name);
-	buf_printf(&body,
-		"{\"type\":\"io.nats.jetstream.advisory.v1.max_deliver\",\"id\":\"%016llX%06X\",\"timestamp\":\"",
-		(unsigned long long)id, k->id & 0xffffff);
-	time_print(&body, io_wall_ns(k->all->io));
-	buf_printf(&body, "\",\"stream\":\"%s\",\"consumer\":\"%s\",\"stream_seq\":%llu,\"deliveries\":%u}", stream,
-		k->config.name, (unsigned long long)p->sseq, p->count);
-	struct msg m = { .subject = buf_slice(&subject), .payload = buf_slice(&body), .account = k->all->account };
-	(void)router_publish(&k->all->account->router, &m);
-	buf_deinit(&subject);
-	buf_deinit(&body);
+	if (!advisory_begin(&a, k->all->io, k->all->account, "advisory.v1.max_deliver",
+		    "ADVISORY.CONSUMER.MAX_DELIVERIES.%s.%s", stream, k->config.name))
+		return;
+	advisory_text(&a, "stream", slice_of_str(stream));
+	advisory_text(&a, "consumer", k->name);
+	advisory_number(&a, "stream_seq", p->sseq);
+	advisory_number(&a, "deliveries", p->count);
+	advisory_send(&a);
 }
 
 /* The next message that is due, or NULL: also when the work is used up. Those that had all their tries are ended here, once. */
@@ -459,7 +456,9 @@ bool consumer_deliver(struct consumer *k, uint64_t *work)
 		}
 	}
 	bool more = can_go_on(k) && goes_on;
-	if (!k->reading && !more) end_dry_requests(k);
+	/* what waits for acks is there: such a request goes on when they come */
+	bool held_back = !ack_room(k) && consumer_num_pending(k) > 0;
+	if (!k->reading && !more && !held_back) end_dry_requests(k);
 	arm_due(k);
 	*work -= given - k->work;
 	return more;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The consumers of a stream: found by name, created, updated and deleted through records, and their turn. */
 #include "consumer_internal.h"
+#include "thebes/advisory.h"
 
 #include <stdlib.h>
 
@@ -124,6 +125,19 @@ void consumers_stream_changed(struct consumers *c)
 	LIST_EACH (node, &c->by_id) consumer_mark(CONTAINER_OF(node, struct consumer, link_by_id));
 }
 
+static void advise_action(struct consumers *c, const char *event, const char *action, struct slice name)
+{
+	struct advisory a;
+	const char *stream = stream_config(c->stream)->name;
+	if (!advisory_begin(&a, c->io, c->account, "advisory.v1.consumer_action", "ADVISORY.CONSUMER.%s.%s.%.*s", event,
+		    stream, SLICE_FMT(name)))
+		return;
+	advisory_text(&a, "stream", slice_of_str(stream));
+	advisory_text(&a, "consumer", name);
+	advisory_text(&a, "action", slice_of_str(action));
+	advisory_send(&a);
+}
+
 /* ---- create ---- */
 
 struct create {
@@ -150,6 +164,8 @@ static void create_end(struct create *w, enum err result)
 		if (r->consumer && !consumer_config_equal(&r->consumer->config, &w->wish.config))
 			(void)js_error_set(&r->error, JS_CONSUMER_NAME_EXISTS, NULL); /* somebody else's came first */
 	}
+	const struct consumer *made = w->id && result == OK && r->error.id == JS_OK ? consumer_by_id(c, w->id) : NULL;
+	if (made) advise_action(c, "CREATED", "create", made->name);
 	consumer_config_deinit(&w->wish.config);
 	mem_free(w->wish.stream_name);
 	mem_free(w->last_seqs);
@@ -296,6 +312,8 @@ static bool check_names(
 		return js_error_set(e, JS_CONSUMER_DURABLE_MISMATCH, NULL);
 	if (via == CONSUMER_VIA_EPHEMERAL && k->durable)
 		return js_error_set(e, JS_CONSUMER_EPHEMERAL_DURABLE_IN_REQUEST, NULL);
+	if (via == CONSUMER_VIA_NAMED && k->durable && !slice_eq_str(name, k->durable))
+		return js_error_set(e, JS_CONSUMER_DURABLE_MISMATCH, NULL);
 	if (k->durable && k->name && strcmp(k->durable, k->name) != 0)
 		return js_error_set(e, JS_CONSUMER_NAMES_DIFFER, NULL);
 	if (via == CONSUMER_VIA_NAMED && filter.n && k->filters_is_list)
@@ -398,6 +416,7 @@ struct deletion {
 	struct stream_req stream_req;
 	struct consumers *all;
 	struct consumer_req *req;
+	char *name;  /* owned, as long as something was proposed */
 	uint32_t id; /* 0: nothing was proposed */
 };
 
@@ -418,6 +437,8 @@ static void delete_applied(struct stream_req *r)
 	struct consumer_req *req = d->req;
 	enum err result = r->result;
 	if (result != OK) delete_refused(d);
+	if (result == OK && d->id) advise_action(d->all, "DELETED", "delete", slice_of_str(d->name));
+	mem_free(d->name);
 	mem_free(d);
 	if (!req) return;
 	req->result = result;
@@ -437,6 +458,7 @@ static void delete_propose(struct consumers *c, struct consumer *k, struct consu
 		if (e == OK) {
 			k->deleting = true;
 			d->id = k->id;
+			d->name = mem_strdup(k->config.name);
 		}
 		if (e != OK && req) (void)js_error_set(&req->error, JS_UNAVAILABLE, NULL);
 	}

@@ -124,6 +124,34 @@ static void varz_labels(json_t *o, const struct conf *c)
 	if (c->digest[0]) put_str(o, "config_digest", c->digest);
 }
 
+/* An empty object where it is off, as in nats-server. */
+static json_t *varz_jetstream(const struct http_view *v)
+{
+	struct http_jetstream js;
+	json_t *o = json_object();
+	if (!v->jetstream || !v->jetstream(v->jetstream_arg, &js)) return o;
+	struct buf dir = { 0 };
+	json_t *config = json_object(), *stats = json_object(), *api = json_object();
+	buf_printf(&dir, "%s/jetstream", v->conf->jetstream.store_dir);
+	put_i64(config, "max_memory", js.max_memory);
+	put_i64(config, "max_storage", js.max_storage);
+	put_str(config, "store_dir", buf_str(&dir));
+	if (v->conf->jetstream.domain) put_str(config, "domain", v->conf->jetstream.domain);
+	json_object_set_new(o, "config", config);
+	put_u64(stats, "memory", js.memory);
+	put_u64(stats, "storage", js.storage);
+	put_u64(stats, "reserved_memory", js.reserved_memory);
+	put_u64(stats, "reserved_storage", js.reserved_storage);
+	put_u64(stats, "accounts", js.accounts);
+	put_u64(stats, "ha_assets", 0);
+	put_u64(api, "total", js.api_total);
+	put_u64(api, "errors", js.api_errors);
+	json_object_set_new(stats, "api", api);
+	json_object_set_new(o, "stats", stats);
+	buf_deinit(&dir);
+	return o;
+}
+
 static int varz_dump(const char *p, size_t n, void *body)
 {
 	buf_append(body, p, n);
@@ -138,11 +166,12 @@ void page_varz(struct http *h, const struct http_request *q, struct http_respons
 	json_t *o = json_object();
 	varz_identity(o, v);
 	varz_limits(o, v->conf);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		/* Present and empty: readers look into them without asking. */
-		static const char *const absent[] = { "cluster", "gateway", "leaf", "jetstream" };
+		static const char *const absent[] = { "cluster", "gateway", "leaf" };
 		json_object_set_new(o, absent[i], json_object());
 	}
+	json_object_set_new(o, "jetstream", varz_jetstream(v));
 	put_time(o, "start", v->start_wall_ns);
 	put_time(o, "now", now);
 	struct buf uptime = { 0 };

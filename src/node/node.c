@@ -183,6 +183,25 @@ static enum err node_open_tls(struct node *n)
 	return e;
 }
 
+static bool node_jetstream_view(void *arg, struct http_jetstream *out)
+{
+	struct node *n = arg;
+	const struct account *a;
+	struct api_usage u = { 0 };
+	if (n->vault.state != VAULT_OPEN || !n->vault.meta) return false;
+	*out = (struct http_jetstream) { .max_memory = n->vault.stations.limits.max_memory,
+		.max_storage = n->vault.stations.limits.max_store,
+		.api_total = n->vault.api.total,
+		.api_errors = n->vault.api.errors };
+	out->accounts = api_account_count(&n->vault.api);
+	for (size_t i = 0; (a = map_next(&n->auth.accounts, &i)) != NULL;) api_usage(&n->vault.api, a->name, &u);
+	out->memory = u.memory;
+	out->storage = u.storage;
+	out->reserved_memory = u.reserved_memory;
+	out->reserved_storage = u.reserved_storage;
+	return true;
+}
+
 static void node_open_rooms(struct node *n)
 {
 	ledger_init(&n->memory, NULL, settings_memory_budget(&n->conf, n->host));
@@ -210,6 +229,8 @@ static void node_open_rooms(struct node *n)
 		.config_load_wall_ns = n->start_wall_ns,
 		.usage = n->host->usage,
 		.usage_arg = n->host->arg,
+		.jetstream = node_jetstream_view,
+		.jetstream_arg = n,
 	};
 	n->hook.turn_end = node_turn_end;
 	io_turn_hook_add(n->io, &n->hook);
@@ -232,6 +253,7 @@ static enum err node_open_vault(struct node *n)
 	enum err e = vault_open(&n->vault, n->io, &n->diag, &n->auth, &n->conf, state, node_fatal, n, why, sizeof why);
 	if (e != OK) diag_line(&n->diag, DIAG_FATAL, "Can't start JetStream: %s", why);
 	n->clients.info.jetstream = e == OK;
+	n->vault.api.server_name = n->server_name;
 	return e;
 }
 

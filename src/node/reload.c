@@ -68,7 +68,9 @@ static void reload_say_refused(void *arg, const struct conf_change *change)
 {
 	if (change->is_reloadable) return;
 	struct buf why = { 0 };
-	buf_printf(&why, "config reload not supported for %s", change->key);
+	buf_printf(&why,
+		"config reload not supported for %s: it changes at the next start, and nothing of this file was taken",
+		change->key);
 	reload_failed(arg, buf_str(&why));
 	buf_deinit(&why);
 }

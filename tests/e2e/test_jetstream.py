@@ -331,6 +331,19 @@ async def test_max_ack_pending(js):
     assert len(await sub.fetch(10, timeout=1)) == 4
 
 
+async def test_acks_let_a_pull_go_on_that_does_not_wait(nc, js):
+    await fill(js, "S", 8)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", max_ack_pending=3, ack_wait=60)
+    sub = await nc.subscribe("mine")
+    await nc.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", b'{"batch":10,"no_wait":true}', reply="mine")
+    for number in range(8):
+        msg = await sub.next_msg(timeout=5)
+        assert msg.data == b"%d" % number
+        if number >= 2:  # the room is used up before the first ack
+            for n in range(1, number + 2) if number == 2 else [number + 1]:
+                await nc.publish(f"$JS.ACK.S.c.1.{n}.{n}.1.0", b"")
+
+
 async def test_ack_all(js):
     await fill(js, "S", 10)
     sub = await js.pull_subscribe("S.n", "c", config=api.ConsumerConfig(ack_policy=api.AckPolicy.ALL, ack_wait=60))
@@ -526,3 +539,45 @@ async def test_the_last_message_id_is_the_last_messages(js):
     await js.publish("s", b"", headers={"Nats-Msg-Id": "a"})
     await js.publish("s", b"")
     await refused(js.publish("s", b"", headers={"Nats-Expected-Last-Msg-Id": "a"}), 10070)
+
+
+async def test_what_is_told_of_it(nc, js):
+    told = []
+
+    async def listen(msg):
+        told.append((msg.subject.removeprefix("$JS.EVENT."), json.loads(msg.data)))
+
+    async def tells(where, /, **members):
+        deadline = time.monotonic() + 5
+        while not any(at == where and members.items() <= said.items() for at, said in told):
+            assert time.monotonic() < deadline, (where, members, told)
+            await asyncio.sleep(0.01)  # until it has come, not longer
+
+    await nc.subscribe("$JS.EVENT.>", cb=listen)
+    await nc.flush()
+    await js.add_stream(name="S", subjects=["s"])
+    await tells("ADVISORY.STREAM.CREATED.S", type="io.nats.jetstream.advisory.v1.stream_action", stream="S", action="create")
+    await js.update_stream(name="S", subjects=["s"], max_msgs=10)
+    await tells("ADVISORY.STREAM.UPDATED.S", action="modify")
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", sample_freq="100")
+    await tells("ADVISORY.CONSUMER.CREATED.S.c", type="io.nats.jetstream.advisory.v1.consumer_action", stream="S", consumer="c",
+                action="create")
+    sub = await js.pull_subscribe_bind("c", "S")
+    for number in range(2):
+        await js.publish("s", b"x")
+    (msg,) = await sub.fetch(1, timeout=5)
+    await msg.nak()
+    await tells("ADVISORY.CONSUMER.MSG_NAKED.S.c", type="io.nats.jetstream.advisory.v1.nak", stream="S", consumer="c", consumer_seq=1,
+                stream_seq=1, deliveries=1)
+    (msg,) = await sub.fetch(1, timeout=5)
+    await msg.term()
+    await tells("ADVISORY.CONSUMER.MSG_TERMINATED.S.c", type="io.nats.jetstream.advisory.v1.terminated", consumer_seq=2, stream_seq=1,
+                deliveries=2)
+    (msg,) = await sub.fetch(1, timeout=5)
+    await msg.ack()
+    await tells("METRIC.CONSUMER.ACK.S.c", type="io.nats.jetstream.metric.v1.consumer_ack", consumer_seq=3, stream_seq=2, deliveries=1)
+    await js.delete_consumer("S", "c")
+    await tells("ADVISORY.CONSUMER.DELETED.S.c", action="delete")
+    await js.delete_stream("S")
+    await tells("ADVISORY.STREAM.DELETED.S", action="delete")
+    await tells("ADVISORY.API", type="io.nats.jetstream.advisory.v1.api_audit", subject="$JS.API.CONSUMER.DELETE.S.c")

@@ -324,7 +324,7 @@ class ProcessTest(unittest.TestCase):
     def test_reload_of_what_cannot_change(self):
         server = self.start("max_payload: 1000\nhttp: '127.0.0.1:-1'\n")
         self.reload(server, "max_payload: 2000\nhttp: '127.0.0.1:1'\n",
-                    "Failed to reload server configuration: config reload not supported for http")
+                    "Failed to reload server configuration: config reload not supported for http: it changes at the next start")
         a = self.connect(server)
         self.assertEqual(a.info["max_payload"], 1000)
 
@@ -369,19 +369,21 @@ class ProcessTest(unittest.TestCase):
             self.assertRegex(name, r"^log\.\d{4}(\.\d\d){5}\.\d{9}$")
 
     def test_log_limits_are_reloaded(self):
-        path = os.path.join(self.tmp.name, "log")
+        logs = os.path.join(self.tmp.name, "logs")  # nothing else is there, such as the server's directory, whose name may end in a digit
+        os.mkdir(logs)
+        path = os.path.join(logs, "log")
         server = self.start(f"log_file: '{path}'\nlog_size_limit: -1\n", wait=False)
         ports = wait_for_file(server.dir, ".ports")
         with open(os.path.join(server.dir, ports)) as f:
             server.port = int(json.load(f)["nats"][0].rsplit(":", 1)[1])
         server.configure(f"log_file: '{path}'\nlog_size_limit: 200\nlog_max_num: 2\ndebug: true\n")
         server.signal(signal.SIGHUP)
-        backup = wait_for_file(self.tmp.name, tuple("0123456789"))  # "log.<time>": what was said of the reload is too long
+        backup = wait_for_file(logs, tuple("0123456789"))  # "log.<time>": what was said of the reload is too long
         self.assertTrue(backup.startswith("log."))
         for _ in range(30):
             self.connect(server, 'CONNECT {"verbose":false}').close()
         self.assertEqual(server.stop(), 0)
-        self.assertEqual(len([name for name in os.listdir(self.tmp.name) if name.startswith("log.")]), 2)
+        self.assertEqual(len([name for name in os.listdir(logs) if name.startswith("log.")]), 2)
 
     @unittest.skipIf(os.path.lexists("/dev/log") or not os.access("/dev", os.W_OK), "/dev/log is somebody else's")
     def test_syslog(self):
@@ -454,6 +456,22 @@ class ProcessTest(unittest.TestCase):
         self.assertEqual(get(port, "/varz/")[0], 404)
         self.assertEqual(get(port, "/")[0], 200)
         a.close()
+
+    def test_varz_of_jetstream(self):
+        server, port = self.start_http("jetstream { store_dir: js, max_mem: 1g, max_file: 2g }\n")
+        a = self.connect(server, 'CONNECT {"verbose":false}\r\nSUB r 1')
+        config = b'{"name":"S","subjects":["s"],"storage":"memory","max_bytes":1000}'
+        a.send(b"PUB $JS.API.STREAM.CREATE.S r %d\r\n%s\r\n" % (len(config), config))
+        self.assertTrue(a.line().startswith("MSG r 1 "))
+        self.assertIn('"did_create":true', a.line())
+        a.send(b"PUB s r 1\r\nx\r\n")
+        self.assertEqual([a.line()[:8], json.loads(a.line())], ["MSG r 1 ", {"stream": "S", "seq": 1}])
+        js = json.loads(get(port, "/varz")[2])["jetstream"]
+        self.assertEqual((js["config"]["max_memory"], js["config"]["max_storage"]), (10 ** 9, 2 * 10 ** 9))
+        self.assertTrue(js["config"]["store_dir"].endswith("js/jetstream"))
+        self.assertGreater(js["stats"].pop("memory"), 0)
+        self.assertEqual(js["stats"], {"storage": 0, "reserved_memory": 1000, "reserved_storage": 0, "accounts": 1, "ha_assets": 0,
+                                       "api": {"total": 1, "errors": 0}})
 
     def test_traffic_of_ended_sessions_is_kept(self):
         server, port = self.start_http()

@@ -117,11 +117,23 @@ struct group *raft_group_find(const struct raft_groups *r, uint64_t id); /* NULL
 
 /* ---- a group: owner and life ---- */
 
+/* A stored state on its way to the owner. */
+struct group_load {
+	struct state *state;   /* borrowed */
+	uint64_t group, index; /* the state as of this index; 0: there is none */
+	uint64_t seed;         /* for maps */
+	void *loaded;          /* the owner room's: what load made; NULL: nothing, or taken */
+};
+
 /* What a group asks of its owner, on the loop unless said otherwise, never from inside a call of the owner's. */
 struct group_ops {
-	/* Forget everything and load what the state store holds of `group`: the state as of `index` (0: nothing). Blocks: while opening in the
-	 * opening thread, after an install in a worker, during which nothing else is asked of this owner. An error stops the group here. */
-	enum err (*restore)(void *owner, struct state *state, uint64_t group, uint64_t index);
+	/* Reads what the state store holds of l->group into memory of its own, l->loaded. Blocks: while opening in the opening thread, after an
+	 * install in a worker, while the loop goes on with the owner as it was. So it is given no owner, on purpose. An error stops the group. */
+	enum err (*load)(struct group_load *l);
+	/* Forget everything and become what was loaded; taken or not, drop is called next. An error stops the group here. */
+	enum err (*take)(void *owner, struct group_load *l);
+	/* Frees what nobody took; l->loaded may be NULL. On the loop, or while opening. */
+	void (*drop)(struct group_load *l);
 	/* The command at `index` is committed; indexes rise, without barriers and configurations. `body` is borrowed for the call. It cannot
 	 * fail. False: the entry is of a kind that this binary does not know; the group is quarantined here and applies nothing more (S11). */
 	bool (*apply)(void *owner, uint64_t index, uint64_t term, struct slice body);

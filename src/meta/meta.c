@@ -100,16 +100,16 @@ static enum err row_decode(struct slice in, struct meta_stream *out)
 	return OK;
 }
 
-static struct row *row_find(const struct meta *m, struct slice account, struct slice name)
+static struct row *row_find(const struct map *rows, struct slice account, struct slice name)
 {
 	struct buf key = { 0 };
 	make_key(&key, account, name);
-	struct row *r = map_get(&m->rows, buf_slice(&key));
+	struct row *r = map_get(rows, buf_slice(&key));
 	buf_deinit(&key);
 	return r;
 }
 
-static struct row *row_put(struct meta *m, const struct meta_stream *from)
+static struct row *row_put(struct map *rows, const struct meta_stream *from)
 {
 	struct row *r = NEW(struct row);
 	r->account = dup_slice(from->account);
@@ -120,9 +120,8 @@ static struct row *row_put(struct meta *m, const struct meta_stream *from)
 	r->pub.name = slice_of(r->name, from->name.n);
 	r->pub.config = slice_of(r->config, from->config.n);
 	make_key(&r->key, from->account, from->name);
-	void *old = map_put(&m->rows, r);
+	void *old = map_put(rows, r);
 	ASSERT(old == NULL);
-	if (from->group >= m->next_group) m->next_group = from->group + 1;
 	return r;
 }
 
@@ -139,17 +138,18 @@ static void note_gone(struct meta *m, uint64_t group)
 
 static enum err apply_set(struct meta *m, const struct meta_stream *in)
 {
-	if (row_find(m, in->account, in->name)) return ERR_EXISTS;
+	if (row_find(&m->rows, in->account, in->name)) return ERR_EXISTS;
 	if (in->group < m->next_group)
 		return ERR_EXISTS; /* an id that was given out already: proposed by a leader before this one */
-	struct row *r = row_put(m, in);
+	struct row *r = row_put(&m->rows, in);
+	m->next_group = in->group + 1;
 	if (m->serving) m->ops->added(m->arg, &r->pub);
 	return OK;
 }
 
 static enum err apply_update(struct meta *m, const struct meta_stream *in)
 {
-	struct row *r = row_find(m, in->account, in->name);
+	struct row *r = row_find(&m->rows, in->account, in->name);
 	if (!r || r->pub.group != in->group) return ERR_NOT_FOUND;
 	mem_free(r->config);
 	r->config = dup_slice(in->config);
@@ -161,7 +161,7 @@ static enum err apply_update(struct meta *m, const struct meta_stream *in)
 
 static enum err apply_delete(struct meta *m, const struct meta_stream *in)
 {
-	struct row *r = row_find(m, in->account, in->name);
+	struct row *r = row_find(&m->rows, in->account, in->name);
 	if (!r || r->pub.group != in->group) return ERR_NOT_FOUND;
 	if (!m->serving && diag_fault(m->diag, FAULT_bug_stream_delete_not_replayed)) return OK;
 	if (m->serving) m->ops->removed(m->arg, &r->pub);
@@ -174,7 +174,7 @@ static enum err apply_delete(struct meta *m, const struct meta_stream *in)
 /* The configuration's place holds the id of the group that is over. */
 static enum err apply_renew(struct meta *m, const struct meta_stream *in)
 {
-	struct row *r = row_find(m, in->account, in->name);
+	struct row *r = row_find(&m->rows, in->account, in->name);
 	if (!r || in->config.n != 8 || r->pub.group != le64_get(in->config.p)) return ERR_NOT_FOUND;
 	if (in->group < m->next_group) return ERR_EXISTS;
 	uint64_t old = r->pub.group;
@@ -260,46 +260,73 @@ static void on_settled(void *owner, uint64_t index)
 		if (r->where == ROW_CAPTURED) r->where = ROW_STORED;
 }
 
-struct restoring {
-	struct meta *meta;
+/* ---- load: the stored rows, in memory of their own ---- */
+
+struct rows_load {
+	struct map rows; /* of owned struct row */
+	uint64_t next_group, hash;
+	bool lost_rows;
 	enum err result;
 };
 
-static bool restore_value(void *arg, struct slice key, struct slice value)
+static bool load_value(void *arg, struct slice key, struct slice value)
 {
-	struct restoring *r = arg;
+	struct rows_load *r = arg;
 	struct meta_stream row;
 	if (key.n && key.p[0] == 0) return true; /* the raft room's */
 	if (key.n == 1 && key.p[0] == 'h' && value.n == 24 && le32_get(value.p) == META_VERSION) {
-		r->meta->next_group = u64_max(r->meta->next_group, le64_get(value.p + 8));
-		r->meta->hash = le64_get(value.p + 16);
-		r->meta->lost_rows = le32_get(value.p + 4) != 0;
+		r->next_group = u64_max(r->next_group, le64_get(value.p + 8));
+		r->hash = le64_get(value.p + 16);
+		r->lost_rows = le32_get(value.p + 4) != 0;
 	} else if (key.n == 9 && key.p[0] == 'g' && row_decode(value, &row) == OK &&
-		   !row_find(r->meta, row.account, row.name)) {
-		row_put(r->meta, &row)->where = ROW_STORED;
+		   !row_find(&r->rows, row.account, row.name)) {
+		row_put(&r->rows, &row)->where = ROW_STORED;
+		r->next_group = u64_max(r->next_group, row.group + 1);
 	} else {
 		r->result = ERR_CORRUPT;
 	}
 	return r->result == OK;
 }
 
-static void forget_rows(struct meta *m)
+static void rows_free(struct map *rows)
 {
 	struct row *r;
-	for (size_t i = 0; (r = map_next(&m->rows, &i)) != NULL;) row_free(r);
-	map_deinit(&m->rows);
-	map_init(&m->rows, io_random_u64(m->io), row_key);
-	m->next_group = META_GROUP + 1;
-	m->hash = 0;
+	for (size_t i = 0; (r = map_next(rows, &i)) != NULL;) row_free(r);
+	map_deinit(rows);
 }
 
-static enum err on_restore(void *owner, struct state *state, uint64_t group, uint64_t index)
+static enum err on_load(struct group_load *l)
 {
-	struct restoring r = { owner, OK };
-	forget_rows(r.meta);
-	if (index == 0) return OK;
-	enum err e = state_group_each(state, group, SLICE_NULL, SLICE_NULL, restore_value, &r);
-	return e == OK ? r.result : e;
+	struct rows_load *r = NEW(struct rows_load);
+	*r = (struct rows_load) { .next_group = META_GROUP + 1 };
+	map_init(&r->rows, l->seed, row_key);
+	l->loaded = r;
+	if (l->index == 0) return OK;
+	enum err e = state_group_each(l->state, l->group, SLICE_NULL, SLICE_NULL, load_value, r);
+	return e == OK ? r->result : e;
+}
+
+static enum err on_take(void *owner, struct group_load *l)
+{
+	struct meta *m = owner;
+	struct rows_load *r = l->loaded;
+	rows_free(&m->rows);
+	m->rows = r->rows;
+	m->next_group = r->next_group;
+	m->hash = r->hash;
+	m->lost_rows = r->lost_rows;
+	m->gone_count = m->gone_captured = 0; /* of what was there before */
+	l->loaded = NULL;
+	mem_free(r);
+	return OK;
+}
+
+static void on_drop(struct group_load *l)
+{
+	struct rows_load *r = l->loaded;
+	if (!r) return;
+	rows_free(&r->rows);
+	mem_free(r);
 }
 
 static bool on_entry_is_dead(void *owner, const struct entry_head *e, uint64_t seq_before)
@@ -355,7 +382,9 @@ static void on_accepted(void *owner, uint64_t index, uint64_t seq_bound, struct 
 static uint64_t on_state_hash(void *owner) { return meta_hash(owner); }
 
 static const struct group_ops meta_group_ops = {
-	.restore = on_restore,
+	.load = on_load,
+	.take = on_take,
+	.drop = on_drop,
 	.apply = on_apply,
 	.entry_is_dead = on_entry_is_dead,
 	.capture = on_capture,
@@ -415,8 +444,7 @@ void meta_close(struct meta *m, void (*closed)(void *arg), void *arg)
 void meta_free(struct meta *m)
 {
 	if (!m) return;
-	forget_rows(m);
-	map_deinit(&m->rows);
+	rows_free(&m->rows);
 	mem_free(m->gone);
 	mem_free(m);
 }
@@ -453,7 +481,7 @@ void meta_each(const struct meta *m, meta_each_fn *each, void *arg)
 
 const struct meta_stream *meta_find(const struct meta *m, struct slice account, struct slice name)
 {
-	const struct row *r = row_find(m, account, name);
+	const struct row *r = row_find(&m->rows, account, name);
 	return r ? &r->pub : NULL;
 }
 
@@ -516,7 +544,7 @@ void meta_stream_create(struct meta *m, struct slice account, const struct strea
 	r->group = next_id(m);
 	stream_config_print(&json, config);
 	row_encode(&row, r->group, io_wall_ns(m->io), account, name, buf_slice(&json));
-	propose(m, META_SET, buf_slice(&row), r, row_find(m, account, name) ? ERR_EXISTS : OK);
+	propose(m, META_SET, buf_slice(&row), r, row_find(&m->rows, account, name) ? ERR_EXISTS : OK);
 	buf_deinit(&json);
 	buf_deinit(&row);
 }
@@ -524,7 +552,7 @@ void meta_stream_create(struct meta *m, struct slice account, const struct strea
 void meta_stream_update(struct meta *m, struct slice account, const struct stream_config *config, struct meta_req *r)
 {
 	struct buf json = { 0 }, bytes = { 0 };
-	const struct row *row = row_find(m, account, slice_of_str(config->name));
+	const struct row *row = row_find(&m->rows, account, slice_of_str(config->name));
 	r->group = row ? row->pub.group : 0;
 	stream_config_print(&json, config);
 	row_encode(&bytes, r->group, 0, account, slice_of_str(config->name), buf_slice(&json));
@@ -537,7 +565,7 @@ void meta_stream_renew(struct meta *m, struct slice account, struct slice name, 
 {
 	struct buf bytes = { 0 };
 	uint8_t old[8];
-	const struct row *row = row_find(m, account, name);
+	const struct row *row = row_find(&m->rows, account, name);
 	le64_put(old, row ? row->pub.group : 0);
 	r->group = next_id(m);
 	row_encode(&bytes, r->group, io_wall_ns(m->io), account, name, slice_of(old, sizeof old));
@@ -548,7 +576,7 @@ void meta_stream_renew(struct meta *m, struct slice account, struct slice name, 
 void meta_stream_delete(struct meta *m, struct slice account, struct slice name, struct meta_req *r)
 {
 	struct buf bytes = { 0 };
-	const struct row *row = row_find(m, account, name);
+	const struct row *row = row_find(&m->rows, account, name);
 	r->group = row ? row->pub.group : 0;
 	row_encode(&bytes, r->group, 0, account, name, SLICE_NULL);
 	propose(m, META_DELETE, buf_slice(&bytes), r, row ? OK : ERR_NOT_FOUND);

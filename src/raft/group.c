@@ -494,6 +494,19 @@ void group_deliver(struct group *g)
 
 /* ---- the door: life ---- */
 
+enum err owner_load_now(
+	const struct raft_groups *r, uint64_t group, uint64_t index, const struct group_ops *ops, void *owner)
+{
+	struct group_load l = { log_state(r->log), group, index, io_random_u64(r->io), NULL };
+	enum err e = ops->load(&l);
+	if (e == OK) e = ops->take(owner, &l);
+	ops->drop(&l);
+	if (e != OK)
+		diag_line(r->diag, DIAG_ERROR, "raft group=%llu the stored state of index %llu cannot be loaded: %s",
+			(unsigned long long)group, (unsigned long long)index, err_text(e));
+	return e;
+}
+
 enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *ops, void *owner, struct group **out)
 {
 	struct log_group *lg = log_group_find(r->log, id);
@@ -501,7 +514,7 @@ enum err group_open(struct raft_groups *r, uint64_t id, const struct group_ops *
 	if (raft_group_find(r, id)) return ERR_EXISTS;
 	struct log_group_info info;
 	log_group_info(lg, &info);
-	enum err e = ops->restore(owner, log_state(r->log), id, info.state_index);
+	enum err e = owner_load_now(r, id, info.state_index, ops, owner);
 	if (e != OK) return e;
 	struct group *g = group_new(r, id, ops, owner);
 	g->log = lg;

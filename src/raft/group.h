@@ -216,6 +216,9 @@ void group_release(struct group *g);
 void instance_stop(struct group *g);
 /* Stops, and starts anew from the owner's state and the log. */
 void instance_reopen(struct group *g);
+/* The stored state as of `index` to the owner, now. */
+must_check enum err owner_load_now(
+	const struct raft_groups *r, uint64_t group, uint64_t index, const struct group_ops *ops, void *owner);
 /* Loads libraft: g->tail holds the entries behind the owner's state. */
 void instance_start(struct group *g);
 void group_stop(struct group *g, enum group_state state, const char *fmt, ...) printf_like(3, 4);

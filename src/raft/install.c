@@ -2,7 +2,7 @@
 /* install — being refilled by the leader (S19, the receiving side).
  *
  *   BEGIN → a new generation of the log → chunks in order, each answered when stored → COMMIT → the library's instance is closed, so that
- *   nothing is acknowledged that is about to be void → INSTALL durable → the owner loads the new state → libraft is loaded from it → DONE
+ *   nothing is acknowledged that is about to be void → INSTALL durable → a worker loads the new state, the owner takes it → libraft is loaded from it → DONE
  *
  * Until COMMIT the replica is a follower like any other. From a leader that lost its term nothing is taken. */
 #include "group.h"
@@ -14,7 +14,7 @@ struct chunk {
 	struct buf bytes;
 };
 
-enum install_state { INSTALL_TAKING, INSTALL_COMMITTING, INSTALL_RESTORING, INSTALL_DEAD };
+enum install_state { INSTALL_TAKING, INSTALL_COMMITTING, INSTALL_LOADING, INSTALL_DEAD };
 
 struct install {
 	struct async async;
@@ -29,8 +29,10 @@ struct install {
 	struct log_install_req req;
 	uint64_t heard_ms;
 	bool busy; /* req or job is under way */
+	/* the job's own */
 	struct io_job job;
-	struct state *store;
+	const struct group_ops *ops; /* the owner's: load, which is given no owner */
+	struct group_load load;
 	enum err job_result;
 };
 
@@ -50,6 +52,7 @@ static void install_destroy(struct async *a)
 {
 	struct install *i = CONTAINER_OF(a, struct install, async);
 	chunks_free(i);
+	if (i->ops) i->ops->drop(&i->load);
 	buf_deinit(&i->conf);
 	mem_free(i);
 }
@@ -171,14 +174,14 @@ static void step(struct install *i)
 
 /* ---- committing ---- */
 
-static void restore_run(struct io_job *job)
+/* On a worker: neither the group nor its owner, who go on on the loop. */
+static void load_run(struct io_job *job)
 {
 	struct install *i = CONTAINER_OF(job, struct install, job);
-	const struct group *g = i->async.g;
-	i->job_result = g->ops->restore(g->owner, i->store, g->id, i->index);
+	i->job_result = i->ops->load(&i->load);
 }
 
-static void restore_done(struct io_job *job)
+static void load_done(struct io_job *job)
 {
 	struct install *i = CONTAINER_OF(job, struct install, job);
 	struct group *g = i->async.g;
@@ -195,6 +198,7 @@ static void restore_done(struct io_job *job)
 	buf_deinit(&g->tail);
 	uint64_t from = i->from, term = i->term, id = i->id, index = i->index;
 	enum err e = i->job_result;
+	if (e == OK) e = g->ops->take(g->owner, &i->load);
 	install_end(i);
 	if (e != OK) {
 		group_stop(g, GROUP_BROKEN, "the state that a peer sent cannot be loaded: %s", err_text(e));
@@ -224,12 +228,13 @@ static void committed(struct log_install_req *req)
 		instance_reopen(g); /* from what was there before */
 		return;
 	}
-	/* While the owner loads on a worker nobody may ask it anything. */
+	/* Until the owner has taken the new state it knows nothing of the entries that the log has now. */
 	log_group_detach(g->log);
-	i->state = INSTALL_RESTORING;
+	i->state = INSTALL_LOADING;
 	i->busy = true;
-	i->store = log_state(g->set->log);
-	i->job = (struct io_job) { .run = restore_run, .done = restore_done };
+	i->ops = g->ops;
+	i->load = (struct group_load) { log_state(g->set->log), g->id, i->index, io_random_u64(g->set->io), NULL };
+	i->job = (struct io_job) { .run = load_run, .done = load_done };
 	io_job_submit(g->set->io, IO_LANE_SETTLE, &i->job);
 }
 

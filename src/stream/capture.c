@@ -210,9 +210,7 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 			&(struct machine_event) { 0 });
 	case 'd': return key.n == 9 ? restore_id(m, key_number(key), value) : ERR_CORRUPT;
 	case 'h': return restore_header(m, value);
-	case 'k':
-		if (m->consumers) m->consumers->restored(m->consumers_arg, key, value);
-		return OK;
+	case 'k': return OK; /* the consumer room's: stream.c hands them out */
 	case 's':
 		return key.n == 9 && key_number(key) < UINT32_MAX ? restore_subject(m, (uint32_t)key_number(key), value)
 								  : ERR_CORRUPT;

@@ -23,6 +23,22 @@ void machine_deinit(struct machine *m)
 	buf_deinit(&m->last_msg_id);
 }
 
+/* `to` holds the bytes of `from`, to which its items still point. */
+static void list_moved(struct list *to, struct list *from)
+{
+	list_init(to);
+	list_splice_back(to, from);
+}
+
+void machine_move(struct machine *to, struct machine *from)
+{
+	*to = *from;
+	list_moved(&to->seqs.dirty, &from->seqs.dirty);
+	list_moved(&to->subjects.dirty, &from->subjects.dirty);
+	list_moved(&to->ids.by_time, &from->ids.by_time);
+	machine_init(from, &(struct stream_config) { 0 }, 0);
+}
+
 static uint64_t mix(uint64_t h, uint64_t v)
 {
 	h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);

@@ -114,6 +114,8 @@ struct machine {
 };
 void machine_init(struct machine *m, const struct stream_config *config, uint64_t seed);
 void machine_deinit(struct machine *m);
+/* `to` becomes what `from` was; `from` is empty, to be deinitialised or not. */
+void machine_move(struct machine *to, struct machine *from);
 /* Applies one record. ERR_CORRUPT: it cannot be (poison, S11). Each accepted one goes into the hash. */
 struct machine_event { /* what the leader wants to know of a record that was applied */
 	enum stream_record_kind kind;

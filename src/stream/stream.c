@@ -1,44 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Life of a stream and its side of the group: restore, apply, capture, lead. */
+/* Life of a stream and its side of the group: load, apply, capture, lead. */
 #include "stream_internal.h"
 
 /* ---- what the group asks ---- */
 
-static bool restore_value(void *arg, struct slice key, struct slice value)
+/* The stored state on its way: made on a worker, of nothing that the loop knows. */
+struct stream_load {
+	struct machine machine;
+	bool has_config;
+	struct state_batch consumers; /* the consumer room's values, for the loop to hand out */
+	enum err result;
+};
+
+static bool load_value(void *arg, struct slice key, struct slice value)
 {
-	struct {
-		struct machine *m;
-		enum err result;
-	} *r = arg;
-	r->result = machine_restore(r->m, key, value);
-	return r->result == OK;
+	struct stream_load *t = arg;
+	if (key.n && key.p[0] == 'k') {
+		state_batch_put(&t->consumers, key, value);
+		return true;
+	}
+	t->has_config |= key.n && key.p[0] == 'c';
+	t->result = machine_restore(&t->machine, key, value);
+	return t->result == OK;
 }
 
-static enum err on_restore(void *owner, struct state *state, uint64_t group, uint64_t index)
+static enum err on_load(struct group_load *l)
+{
+	if (l->index == 0) return OK;
+	struct stream_load *t = NEW(struct stream_load);
+	l->loaded = t;
+	machine_init(&t->machine, &(struct stream_config) { 0 }, l->seed);
+	t->machine.index = l->index;
+	enum err e = state_group_each(l->state, l->group, SLICE_NULL, SLICE_NULL, load_value, t);
+	if (e == OK) e = t->result;
+	return e == OK ? machine_restored(&t->machine) : e;
+}
+
+static void take_consumers(struct stream *s, struct slice changes)
+{
+	struct slice key, value;
+	bool put;
+	while (s->machine.consumers && state_batch_next(&changes, &put, &key, &value) == OK)
+		s->machine.consumers->restored(s->machine.consumers_arg, key, value);
+}
+
+static enum err on_take(void *owner, struct group_load *l)
 {
 	struct stream *s = owner;
+	struct stream_load *t = l->loaded;
 	const struct stream_consumer_ops *consumers = s->machine.consumers;
 	void *arg = s->machine.consumers_arg;
 	if (consumers) consumers->reset(arg);
 	machine_deinit(&s->machine);
-	machine_init(&s->machine, &s->wanted, io_random_u64(s->options.io));
+	if (t)
+		machine_move(&s->machine, &t->machine);
+	else
+		machine_init(&s->machine, &s->wanted, l->seed);
+	if (t && !t->has_config) {
+		stream_config_deinit(&s->machine.config);
+		stream_config_copy(&s->machine.config, &s->wanted);
+	}
 	s->machine.consumers = consumers;
 	s->machine.consumers_arg = arg;
-	s->machine.index = index;
 	s->recent_count = 0;
-	if (index == 0) return OK;
-	struct {
-		struct machine *m;
-		enum err result;
-	} r = { &s->machine, OK };
-	enum err e = state_group_each(state, group, SLICE_NULL, SLICE_NULL, restore_value, &r);
-	if (e == OK) e = r.result;
-	if (e == OK) e = machine_restored(&s->machine);
+	if (t) take_consumers(s, buf_slice(&t->consumers.ops));
 	if (diag_fault(s->options.diag, FAULT_bug_dedup_forgotten)) msg_ids_expire(&s->machine.ids, INT64_MAX);
-	if (e != OK)
-		diag_line(s->options.diag, DIAG_ERROR, "stream %s: its state at index %llu can not be read (%s)",
-			s->wanted.name, (unsigned long long)index, err_text(e));
-	return e;
+	return OK;
+}
+
+static void on_drop(struct group_load *l)
+{
+	struct stream_load *t = l->loaded;
+	if (!t) return;
+	machine_deinit(&t->machine);
+	state_batch_deinit(&t->consumers);
+	mem_free(t);
+	l->loaded = NULL;
 }
 
 /* Planted: a kind of record that a start leaves out. */
@@ -153,7 +190,9 @@ static void on_accepted(void *owner, uint64_t index, uint64_t seq_bound, struct 
 }
 
 static const struct group_ops stream_group_ops = {
-	.restore = on_restore,
+	.load = on_load,
+	.take = on_take,
+	.drop = on_drop,
 	.apply = on_apply,
 	.entry_is_dead = on_entry_is_dead,
 	.capture = on_capture,

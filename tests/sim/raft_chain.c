@@ -123,36 +123,43 @@ static bool chain_apply(void *owner, uint64_t index, uint64_t term, struct slice
 	return true;
 }
 
-struct restored {
+struct loaded {
 	bool found;
 	uint64_t v[5];
 };
 
 static bool on_value(void *arg, struct slice key, struct slice value)
 {
-	struct restored *r = arg;
+	struct loaded *r = arg;
 	if (!slice_eq(key, slice_of(state_key, sizeof state_key)) || value.n != sizeof r->v) return true;
 	r->found = true;
 	for (unsigned i = 0; i < 5; i++) r->v[i] = le64_get(value.p + 8 * i);
 	return false;
 }
 
+static enum err chain_load(struct group_load *l)
+{
+	l->loaded = NEW(struct loaded);
+	return l->index ? state_group_each(l->state, l->group, slice_of(state_key, sizeof state_key), SLICE_NULL,
+				  on_value, l->loaded)
+			: OK;
+}
+
+static void chain_drop(struct group_load *l) { mem_free(l->loaded); }
+
 /* The state of `index`: as everybody had it at the last command up to there (S9). */
-static enum err chain_restore(void *owner, struct state *state, uint64_t group, uint64_t index)
+static enum err chain_take(void *owner, struct group_load *l)
 {
 	struct chain *c = owner;
-	struct restored r = { 0 };
-	enum err e =
-		index ? state_group_each(state, group, slice_of(state_key, sizeof state_key), SLICE_NULL, on_value, &r)
-		      : OK;
-	if (e != OK) return e;
-	c->index = r.v[0];
-	c->hash = r.v[1];
-	c->count = r.v[2];
-	c->seq = r.v[3];
-	c->last_number = r.v[4];
+	const struct loaded *r = l->loaded;
+	uint64_t index = l->index;
+	c->index = r->v[0];
+	c->hash = r->v[1];
+	c->count = r->v[2];
+	c->seq = r->v[3];
+	c->last_number = r->v[4];
 	c->leading = false;
-	if (index && !r.found)
+	if (index && !r->found)
 		oracle_violated(c->oracle, "STATE group %u on node %u: nothing is stored of index %llu", c->number + 1,
 			c->node + 1, (unsigned long long)index);
 	if (c->index > index)
@@ -230,7 +237,9 @@ static void chain_lead(void *owner, bool leading, uint64_t term)
 static uint64_t chain_state_hash(void *owner) { return ((const struct chain *)owner)->hash; }
 
 const struct group_ops chain_ops = {
-	.restore = chain_restore,
+	.load = chain_load,
+	.take = chain_take,
+	.drop = chain_drop,
 	.apply = chain_apply,
 	.entry_is_dead = chain_entry_is_dead,
 	.capture = chain_capture,

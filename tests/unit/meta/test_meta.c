@@ -418,14 +418,20 @@ static void hostile_state_is_refused(void **state)
 	(void)state;
 	open_bed(&b, 1 << 30);
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		struct restoring r = { b.meta, OK };
-		assert_false(restore_value(&r, cases[i].key, cases[i].value));
-		assert_int_equal(r.result, ERR_CORRUPT);
+		struct group_load l = { .seed = 1 };
+		assert_int_equal(on_load(&l), OK);
+		struct rows_load *r = l.loaded;
+		assert_false(load_value(r, cases[i].key, cases[i].value));
+		assert_int_equal(r->result, ERR_CORRUPT);
+		on_drop(&l);
 	}
-	struct restoring r = { b.meta, OK };
+	struct group_load l = { .seed = 1 };
+	assert_int_equal(on_load(&l), OK);
 	encode_one(&row);
-	assert_true(restore_value(&r, SLICE("g\0\0\0\0\0\0\0\7"), buf_slice(&row)));
-	assert_false(restore_value(&r, SLICE("g\0\0\0\0\0\0\0\x8"), buf_slice(&row))); /* one name twice */
+	assert_true(load_value(l.loaded, SLICE("g\0\0\0\0\0\0\0\7"), buf_slice(&row)));
+	assert_false(load_value(l.loaded, SLICE("g\0\0\0\0\0\0\0\x8"), buf_slice(&row))); /* one name twice */
+	assert_int_equal(on_take(b.meta, &l), OK);
+	on_drop(&l);
 	assert_int_equal(meta_next_group(b.meta), 8);
 	buf_deinit(&row);
 	close_bed(&b);

@@ -95,6 +95,77 @@ static void test_install(void **state)
 	shut(&x);
 }
 
+/* The new state is loaded on a worker: meanwhile the owner is what it was, and can be looked at; then it is what was loaded, at once. */
+static struct {
+	struct chain before, *owner;
+	unsigned loads, takes;
+	struct sim *closes; /* not NULL: the group is closed before the loop hears of it */
+} watched;
+
+static void close_now(void *arg) { group_close(arg, false, NULL); }
+
+static enum err watched_load(struct group_load *l)
+{
+	watched.before = *watched.owner;
+	watched.loads++;
+	if (watched.closes) sim_after(watched.closes, 0, close_now, watched.owner->group);
+	return chain_ops.load(l);
+}
+
+static enum err watched_take(void *owner, struct group_load *l)
+{
+	assert_memory_equal(&watched.before, owner, sizeof watched.before);
+	watched.takes++;
+	enum err e = chain_ops.take(owner, l);
+	assert_true(watched.owner->index > watched.before.index);
+	return e;
+}
+
+static void test_install_loads_apart(void **state)
+{
+	struct scene x;
+	struct group_ops ops = chain_ops;
+	(void)state;
+	open(&x, &small, true, 300);
+	fixture_start(&x.f, x.late->index);
+	ops.load = watched_load;
+	ops.take = watched_take;
+	x.late->chain.group->ops = &ops;
+	watched.owner = &x.late->chain;
+	watched.loads = watched.takes = 0;
+	assert_true(fixture_until(&x.f, fixture_all_applied, 20000));
+	assert_int_equal(watched.loads, 1);
+	assert_int_equal(watched.takes, 1);
+	shut(&x);
+}
+
+/* The group is closed while a worker loads: what was loaded is nobody's. */
+static void test_install_closed_while_loading(void **state)
+{
+	struct scene x;
+	struct group_ops ops = chain_ops;
+	(void)state;
+	open(&x, &small, true, 300);
+	fixture_start(&x.f, x.late->index);
+	ops.load = watched_load;
+	ops.take = watched_take;
+	x.late->chain.group->ops = &ops;
+	watched.owner = &x.late->chain;
+	watched.loads = watched.takes = 0;
+	watched.closes = x.f.s;
+	for (unsigned i = 0; i < 20000 && !watched.loads; i++) fixture_run(&x.f, 1);
+	fixture_run(&x.f, 100);
+	watched.closes = NULL;
+	assert_int_equal(watched.loads, 1);
+	assert_int_equal(watched.takes, 0);
+	assert_null(raft_group_find(&x.late->groups, 1));
+	x.late->chain.group = NULL;
+	fixture_stop(&x.f, x.late->index); /* leaks are told by the sanitizer */
+	fixture_fill(&x.f, x.leader, 3);
+	assert_string_equal(x.f.oracle.violation, "");
+	fixture_close(&x.f);
+}
+
 /* A restart in the middle of it: nothing of it counts, and it begins anew. */
 static void test_install_interrupted(void **state)
 {
@@ -209,6 +280,8 @@ int main(void)
 		cmocka_unit_test(test_backfill_breaks),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_install),
+		cmocka_unit_test(test_install_loads_apart),
+		cmocka_unit_test(test_install_closed_while_loading),
 		cmocka_unit_test(test_install_interrupted),
 		cmocka_unit_test(test_stale_answer),
 		cmocka_unit_test(test_trim_while_applying),

@@ -39,8 +39,9 @@ static void report(
 	(void)printf(fmt, what, (unsigned long long)msgs, rate, rate * (double)o->size / 1e6, at[0], at[1], at[2]);
 }
 
-static bool check(const struct options *o)
+static bool check(const struct link *l, const struct options *o)
 {
+	if (!input_fits(l, o, "a message of --size", o->size)) return false;
 	if (o->msgs && o->publishers && o->publishers <= 256 && o->window && o->window <= 1000000 && o->size <= 8 * MIB)
 		return true;
 	return cli_misused(o, "bench: --msgs and --window from 1, --publishers 1 to 256, --size up to 8MiB") == 0;
@@ -50,7 +51,7 @@ static bool check(const struct options *o)
 
 int cli_bench_core(struct link *l, const struct options *o)
 {
-	if (!check(o)) return EXIT_USAGE;
+	if (!check(l, o)) return EXIT_USAGE;
 	struct link sub = { .channel.fd = -1 };
 	struct wire_op op;
 	char subject[64];
@@ -65,6 +66,7 @@ int cli_bench_core(struct link *l, const struct options *o)
 		good = link_settle(&sub); /* from then on the subscription is there */
 		if (!good) (void)cli_fail_link(o, &sub);
 	}
+	bool is_ready = good;
 	uint64_t begin = clock_ns(), got = 0;
 	for (uint64_t sent = 0; good && got < o->msgs;) {
 		uint64_t step = u64_min(STEP, o->msgs - sent), at = clock_ns();
@@ -80,9 +82,11 @@ int cli_bench_core(struct link *l, const struct options *o)
 	}
 	if (good) {
 		report(o, "core", got, clock_ns() - begin, latency, samples);
-	} else {
+	} else if (is_ready) {
 		(void)cli_fail(o, "stopped after %llu messages: %s", (unsigned long long)got,
-			sub.why[0] ? sub.why : "no message in time");
+			l->why[0]    ? l->why
+			: sub.why[0] ? sub.why
+				     : "no message in time");
 	}
 	mem_free(latency);
 	mem_free(payload);
@@ -146,7 +150,7 @@ static bool lanes_run(struct lane *lanes, unsigned n, const struct options *o, s
 
 int cli_bench_station(struct link *l, const struct options *o)
 {
-	if (!check(o)) return EXIT_USAGE;
+	if (!check(l, o)) return EXIT_USAGE;
 	char stream[64], subject[80];
 	unsigned n = (unsigned)o->publishers;
 	struct lane *lanes = mem_zalloc(n * sizeof *lanes);

@@ -173,6 +173,8 @@ enum { API_CONSUMER_NOT_FOUND = 10014, API_STREAM_NOT_FOUND = 10059, PARTITIONS_
  * that is expected is NULL without a sentence, and *was_expected. */
 json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body /* taken */,
 	unsigned expected, bool *was_expected /* may be NULL */);
+/* "DESCRIPTION (CODE): what to do about it" of an answer's error. Appends. */
+void api_reason(struct buf *to, json_t *error);
 /* The streams of a station: fills up to max names (owned), returns how many; 0 after a sentence. */
 unsigned station_streams(struct link *l, const struct options *o, const char *name, char **out, unsigned max);
 

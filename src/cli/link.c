@@ -393,8 +393,9 @@ enum link_next link_request(struct link *l, struct slice subject, struct slice h
 		if (r != LINK_MSG) return r;
 		if (!slice_eq(op->subject, slice_of(reply, (size_t)n))) continue;
 		if (op->header.n && header_status(op->header, NULL) == 503) {
-			(void)snprintf(
-				l->why, sizeof l->why, "nobody answers on %.*s", SLICE_FMT(slice_first(subject, 120)));
+			(void)snprintf(l->why, sizeof l->why,
+				"nobody answers on %.*s: is the subject right, does the service run?",
+				SLICE_FMT(slice_first(subject, 120)));
 			return LINK_BROKEN;
 		}
 		return LINK_MSG;

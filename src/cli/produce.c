@@ -191,7 +191,6 @@ static void refuse(struct producer *p, uint64_t number, const char *reason)
 static void take_answer(struct producer *p, uint64_t number, const struct wire_op *op)
 {
 	struct flight *f = &p->ring[number % p->window];
-	char reason[300] = "the answer is no PubAck: nothing that stores messages listens there";
 	if (op->header.n && header_status(op->header, NULL) == 503) {
 		refuse(p, number, "nobody stores it: is the station gone?");
 		return;
@@ -199,12 +198,12 @@ static void take_answer(struct producer *p, uint64_t number, const struct wire_o
 	json_t *ack = json_loadb((const char *)op->payload.p, op->payload.n, 0, NULL);
 	json_t *error = json_object_get(ack, "error"), *seq = json_object_get(ack, "seq");
 	if (error) {
-		const char *text = json_string_value(json_object_get(error, "description"));
-		(void)snprintf(reason, sizeof reason, "%s (%lld)", text ? text : "no reason given",
-			(long long)json_integer_value(json_object_get(error, "err_code")));
-	}
-	if (error || !json_is_integer(seq)) {
-		refuse(p, number, reason);
+		struct buf reason = { 0 };
+		api_reason(&reason, error);
+		refuse(p, number, buf_str(&reason));
+		buf_deinit(&reason);
+	} else if (!json_is_integer(seq)) {
+		refuse(p, number, "the answer is no PubAck: nothing that stores messages listens there");
 	} else {
 		f->fate = STORED;
 		p->seq_last = (uint64_t)json_integer_value(seq);
@@ -264,9 +263,9 @@ static int report(const struct producer *p, const char *problem)
 	if (problem) buf_printf(&text, "%s%s", text.n ? "; " : "", problem);
 	buf_printf(&text, "; %llu stored", (unsigned long long)p->stored);
 	if (p->stored_behind) buf_printf(&text, ", %llu of them behind it", (unsigned long long)p->stored_behind);
-	if (p->settled < p->sent)
-		buf_printf(&text, ", %s %llu to %llu may be or not", what, (unsigned long long)open_from,
-			(unsigned long long)p->sent);
+	if (p->settled < p->sent) buf_printf(&text, ", %s %llu", what, (unsigned long long)open_from);
+	if (open_from < p->sent) buf_printf(&text, " to %llu", (unsigned long long)p->sent);
+	if (p->settled < p->sent) buf_append_str(&text, " may be or not");
 	int code = cli_fail(p->o, "%s", buf_str(&text));
 	buf_deinit(&text);
 	return code;

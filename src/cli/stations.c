@@ -10,14 +10,34 @@
 
 enum { OTHER_CONFIGURATION = 10058 };
 
-static void say_error(const struct options *o, json_t *error, unsigned code)
+static const struct {
+	long long code;
+	const char *text;
+} hints[] = {
+#define HINT(code, text) { code, text },
+#include "hints.def"
+#undef HINT
+};
+
+void api_reason(struct buf *to, json_t *error)
 {
 	const char *text = json_string_value(json_object_get(error, "description"));
+	long long code = json_integer_value(json_object_get(error, "err_code"));
+	buf_printf(to, "%s (%lld)", text ? text : "no reason given", code);
+	for (size_t i = 0; i < COUNT_OF(hints); i++)
+		if (hints[i].code == code) buf_printf(to, ": %s", hints[i].text);
+}
+
+static void say_error(const struct options *o, json_t *error, unsigned code)
+{
+	struct buf reason = { 0 };
+	api_reason(&reason, error);
 	if (code == OTHER_CONFIGURATION)
 		(void)cli_fail(o, "%s is there already, with other settings: see `thebes station info %s`", o->args[0],
 			o->args[0]);
 	else
-		(void)cli_fail(o, "the server refuses: %s (%u)", text ? text : "no reason given", code);
+		(void)cli_fail(o, "the server refuses: %s", buf_str(&reason));
+	buf_deinit(&reason);
 }
 
 json_t *api_request(struct link *l, const struct options *o, const char *subject, json_t *body, unsigned expected,

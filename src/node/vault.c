@@ -213,6 +213,23 @@ static enum err make_dirs(struct io *io, const char *path)
 	return e;
 }
 
+/* What an operator can do about it, behind the sentence that says what went wrong. */
+static void add_advice(enum err e, char *why, size_t why_bytes)
+{
+	static const struct {
+		enum err e;
+		const char *text;
+	} advice[] = {
+		{ ERR_ACCESS, "is the file system mounted read-only, may this user write there?" },
+		{ ERR_INVALID, "is a file in the way of a directory?" },
+		{ ERR_NO_SPACE, "a new store wants journal.slot_count times slot_size and 192 MiB more, see "
+				"docs/operations.md" },
+	};
+	size_t n = strlen(why);
+	for (size_t i = 0; i < COUNT_OF(advice); i++)
+		if (advice[i].e == e && n < why_bytes) (void)snprintf(why + n, why_bytes - n, " (%s)", advice[i].text);
+}
+
 static enum err open_log(struct vault *v, const struct conf *conf, const struct state_ops *state,
 	void (*fatal)(void *, const char *), void *fatal_arg, char *why, size_t why_bytes)
 {
@@ -229,8 +246,11 @@ static enum err open_log(struct vault *v, const struct conf *conf, const struct 
 	enum err e = make_dirs(v->io, o.dir);
 	if (e != OK) {
 		(void)snprintf(why, why_bytes, "store directory %s can not be made: %s", o.dir, err_text(e));
+		add_advice(e, why, why_bytes);
 	} else {
 		e = log_open(v->io, v->diag, &o, &v->log, why, why_bytes);
+		if (e != ERR_INVALID)
+			add_advice(e, why, why_bytes); /* of the log's own sentences that one is about something else */
 	}
 	buf_deinit(&dir);
 	return e;
@@ -307,7 +327,10 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);
 	if (conf->jetstream.domain && *conf->jetstream.domain) v->stations.domain = mem_strdup(conf->jetstream.domain);
 	e = meta_open(&v->groups, io, diag, self, &catalogue_ops, v, &v->meta);
-	if (e != OK) (void)snprintf(why, why_bytes, "the catalogue of streams can not be opened: %s", err_text(e));
+	if (e != OK) {
+		(void)snprintf(why, why_bytes, "the catalogue of streams can not be opened: %s", err_text(e));
+		if (e == ERR_NO_SPACE) add_advice(e, why, why_bytes);
+	}
 	if (e == OK) {
 		const char *doubt = meta_doubt(v->meta);
 		if (doubt)

@@ -34,10 +34,11 @@ struct stations {
 	struct diag *diag;          /* borrowed */
 	struct auth *auth;          /* borrowed: accounts and their routers */
 	struct raft_groups *groups; /* borrowed */
-	uint64_t self;              /* raft id: first voter of the groups that are made here */
-	struct map by_name;         /* account NUL name -> struct station (owned) */
-	struct list all, dirty;     /* in order of making; those with an open batch, or with more to deliver */
-	struct io_timer go_on;      /* more is to be delivered than one turn may take */
+	struct ledger *memory;  /* borrowed: the node's, set before the first station is added; NULL: nobody counts */
+	uint64_t self;          /* raft id: first voter of the groups that are made here */
+	struct map by_name;     /* account NUL name -> struct station (owned) */
+	struct list all, dirty; /* in order of making; those with an open batch, or with more to deliver */
+	struct io_timer go_on;  /* more is to be delivered than one turn may take */
 	struct pool publishes;
 	struct list accounts;         /* of struct station_account (owned): limits and what counts against them */
 	struct station_limits limits; /* of the server: max_memory and max_store alone */

@@ -78,7 +78,10 @@ struct stream_options {
 	unsigned make_member_count;
 	int64_t created_ns;
 	bool keeps_config; /* what the group has applied stands, also where the catalogue says something else */
-	void *user;        /* whose stream it is: station's */
+	/* Borrowed: what is proposed and not applied yet is charged to it, and refused (ERR_FULL) when it grows and there is no room; and what is
+	 * kept of reads. NULL: to nobody. */
+	struct ledger *memory;
+	void *user; /* whose stream it is: station's */
 	/* Called once the stream exists and before anything is restored or applied: the place for stream_consumers_set. May be NULL. */
 	void (*attach)(void *user, struct stream *s);
 };

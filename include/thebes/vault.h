@@ -28,10 +28,10 @@ struct vault {
 	struct io_timer make_timer; /* a row's group found no room: it is made later */
 };
 /* Opens or bears the store of conf->jetstream.store_dir and everything in it. Blocking, before the loop runs. On failure `why` is one
- * sentence for the log. `fatal` ends the process (S17). state_ops: LMDB, or a simulation's. */
+ * sentence for the log. What is on its way to the log is charged to `memory`. `fatal` ends the process (S17). state_ops: LMDB, or a simulation's. */
 must_check enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct auth *auth,
-	const struct conf *conf, const struct state_ops *state, void (*fatal)(void *arg, const char *why),
-	void *fatal_arg, char *why, size_t why_bytes);
+	const struct conf *conf, const struct state_ops *state, struct ledger *memory,
+	void (*fatal)(void *arg, const char *why), void *fatal_arg, char *why, size_t why_bytes);
 /* What accounts and the server may store, as configured: when opened, and after a reload. */
 void vault_limit(struct vault *v, struct auth *auth, const struct conf *conf);
 /* True once every group that can be led is led (or ten seconds have passed): what was stored is served from here on. */

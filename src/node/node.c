@@ -250,7 +250,8 @@ static enum err node_open_vault(struct node *n)
 	if (!n->conf.jetstream.enabled) return OK;
 	ASSERT(n->host->die);
 	const struct state_ops *state = n->host->state ? n->host->state : &state_lmdb;
-	enum err e = vault_open(&n->vault, n->io, &n->diag, &n->auth, &n->conf, state, node_fatal, n, why, sizeof why);
+	enum err e = vault_open(
+		&n->vault, n->io, &n->diag, &n->auth, &n->conf, state, &n->memory, node_fatal, n, why, sizeof why);
 	if (e != OK) diag_line(&n->diag, DIAG_FATAL, "Can't start JetStream: %s", why);
 	n->clients.info.jetstream = e == OK;
 	n->vault.api.server_name = n->server_name;

@@ -306,8 +306,8 @@ static void open_accounts(struct vault *v, struct auth *auth, const struct conf 
 static void timer_fire(struct io_timer *t) { (void)t; /* a turn ends: somebody asks vault_is_ready */ }
 
 enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct auth *auth, const struct conf *conf,
-	const struct state_ops *state, void (*fatal)(void *arg, const char *why), void *fatal_arg, char *why,
-	size_t why_bytes)
+	const struct state_ops *state, struct ledger *memory, void (*fatal)(void *arg, const char *why),
+	void *fatal_arg, char *why, size_t why_bytes)
 {
 	*v = (struct vault) {
 		.io = io, .diag = diag, .timer = { .fire = timer_fire }, .make_timer = { .fire = make_fire }
@@ -325,6 +325,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	struct raft_links links = { .send = no_link };
 	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);
+	v->stations.memory = memory;
 	if (conf->jetstream.domain && *conf->jetstream.domain) v->stations.domain = mem_strdup(conf->jetstream.domain);
 	e = meta_open(&v->groups, io, diag, self, &catalogue_ops, v, &v->meta);
 	if (e != OK) {

@@ -14,6 +14,7 @@ struct station_account *stations_account(struct stations *t, const struct accoun
 	}
 	a = NEW(struct station_account);
 	*a = (struct station_account) { .account = account, .limits = no_limits };
+	ledger_init(&a->memory, t->memory, 0);
 	list_push_back(&t->accounts, &a->link);
 	return a;
 }

@@ -25,7 +25,8 @@ struct station_account {
 	struct list link;
 	const struct account *account; /* borrowed of auth */
 	struct station_limits limits;
-	uint64_t used[2]; /* bytes by enum stream_storage */
+	uint64_t used[2];     /* bytes by enum stream_storage */
+	struct ledger memory; /* of its streams: what is on its way */
 };
 
 struct station {

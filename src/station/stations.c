@@ -122,6 +122,7 @@ enum err stations_add(struct stations *t, const struct meta_stream *row, bool ma
 		.groups = t->groups,
 		.group = row->group,
 		.created_ns = row->created_ns,
+		.memory = &s->limited->memory,
 		.user = s,
 		.keeps_config = t->config_may_be_old,
 		.attach = attach };

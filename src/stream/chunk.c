@@ -10,9 +10,11 @@ struct chunk_entry {
 	uint32_t offset; /* of the entry in `entries` */
 };
 struct chunk {
-	struct list link; /* the stream's, last used at the back */
-	unsigned refs;    /* reads whose messages point into it */
-	bool is_dropped;  /* freed with the last reference */
+	struct list link;      /* the stream's, last used at the back */
+	unsigned refs;         /* reads whose messages point into it */
+	bool is_dropped;       /* freed with the last reference */
+	struct ledger *memory; /* borrowed; NULL: nobody's */
+	size_t charged;
 	struct buf entries;
 	struct chunk_entry *at; /* owned */
 	uint32_t count, cap;
@@ -22,6 +24,7 @@ struct chunk {
 static void chunk_free(struct chunk *c)
 {
 	list_remove_if_linked(&c->link);
+	ledger_release(c->memory, c->charged);
 	buf_deinit(&c->entries);
 	mem_free(c->at);
 	mem_free(c);
@@ -33,6 +36,9 @@ static void chunk_drop(struct chunk *c)
 	c->is_dropped = true;
 	if (c->refs == 0) chunk_free(c);
 }
+
+/* Memory is short: nothing is kept longer than the read takes that it was for. */
+static bool is_short(const struct chunk *c) { return c->memory && ledger_is_full(c->memory); }
 
 static void idle_fire(struct io_timer *t)
 {
@@ -85,6 +91,7 @@ static void note_entry(struct chunk *c, const struct entry_head *head, struct sl
 enum err chunks_add(struct stream *s, struct buf *entries)
 {
 	struct chunk *c = NEW(struct chunk);
+	c->memory = s->options.memory;
 	c->entries = *entries;
 	*entries = (struct buf) { 0 };
 	struct slice in = buf_slice(&c->entries), body;
@@ -100,9 +107,15 @@ enum err chunks_add(struct stream *s, struct buf *entries)
 		chunk_free(c);
 		return ERR_CORRUPT;
 	}
+	c->charged = sizeof *c + c->entries.cap + c->cap * sizeof *c->at;
+	ledger_force(c->memory, c->charged);
 	uint32_t n = 0;
 	LIST_EACH (node, &s->chunks) n++;
-	if (n >= CHUNKS_MAX) chunk_drop(CONTAINER_OF(s->chunks.next, struct chunk, link));
+	if (is_short(c)) {
+		chunks_clear(s);
+	} else if (n >= CHUNKS_MAX) {
+		chunk_drop(CONTAINER_OF(s->chunks.next, struct chunk, link));
+	}
 	list_push_back(&s->chunks, &c->link);
 	return OK;
 }
@@ -157,5 +170,10 @@ void chunk_ref(struct chunk *c) { c->refs++; }
 void chunk_unref(struct chunk *c)
 {
 	ASSERT(c->refs > 0);
-	if (--c->refs == 0 && c->is_dropped) chunk_free(c);
+	if (--c->refs > 0) return;
+	if (c->is_dropped) {
+		chunk_free(c);
+	} else if (is_short(c)) {
+		chunk_drop(c);
+	}
 }

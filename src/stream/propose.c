@@ -6,6 +6,9 @@
 #include "thebes/wire.h"
 
 enum { HELD_BYTES_MAX = 64 * 1024 * 1024, HELD_RETRY_MS = 2, PRESSURE_SLOW_PERMILLE = 700 };
+enum {
+	RECORD_COST = 256
+}; /* of a record on its way, besides its bytes: its request, its reply, what is remembered of it for admission */
 
 struct stream_batch *stream_batch_open(struct stream *s)
 {
@@ -23,6 +26,7 @@ struct stream_batch *stream_batch_open(struct stream *s)
 
 static void batch_free(struct stream_batch *b)
 {
+	ledger_release(&b->stream->memory, b->charged);
 	buf_deinit(&b->body);
 	mem_free(b);
 }
@@ -315,7 +319,11 @@ enum err stream_add_record(struct stream *s, struct record *r, struct stream_req
 	if (!s->leading) return ERR_NOT_LEADER;
 	make_room_for(s, r, grows);
 	if (!s->leading) return ERR_NOT_LEADER;
+	size_t cost = RECORD_COST + record_bytes(r) + 2 * r->subject.n;
+	if (grows && !ledger_charge(&s->memory, cost)) return ERR_FULL;
+	if (!grows) ledger_force(&s->memory, cost); /* frees more than it takes */
 	struct stream_batch *b = stream_batch_open(s);
+	b->charged += cost;
 	batch_add(&b->body, r);
 	b->records++;
 	b->grows |= grows;

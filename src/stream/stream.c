@@ -266,6 +266,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	struct stream *s = NEW(struct stream);
 	s->options = *o;
 	stream_config_copy(&s->wanted, config);
+	ledger_init(&s->memory, o->memory, 0);
 	machine_init(&s->machine, config, io_random_u64(o->io));
 	list_init(&s->flight);
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
@@ -328,6 +329,7 @@ void stream_free(struct stream *s)
 	machine_deinit(&s->machine);
 	stream_config_deinit(&s->wanted);
 	mem_free(s->recent);
+	ledger_release(&s->memory, s->memory.used_bytes); /* of a machine that crashed: nobody answers */
 	mem_free(s);
 }
 

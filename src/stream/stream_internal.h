@@ -17,6 +17,7 @@ struct stream_batch {
 	uint64_t seq_last;          /* 0: it gives out none */
 	uint64_t msgs, msg_bytes;   /* stored by it */
 	uint64_t drops, drop_bytes; /* dropped by it */
+	size_t charged;             /* to the stream's memory */
 	bool grows;
 };
 
@@ -67,6 +68,7 @@ struct stream {
 	struct stream_options options;
 	struct machine machine;
 	struct stream_config wanted; /* what the catalogue says */
+	struct ledger memory;        /* of batches, until they are applied */
 	struct group *group;
 	uint64_t term;
 	bool leading, closing, config_proposed;

@@ -38,7 +38,8 @@ struct bed {
 	char answers[20][400];
 	unsigned answer_count;
 	bool closed;
-	bool heals; /* there is room again as soon as somebody heard that there is none */
+	bool is_many; /* answers are counted only */
+	bool heals;   /* there is room again as soon as somebody heard that there is none */
 };
 
 static void on_line(void *arg, enum diag_level level, const char *line, size_t n)
@@ -50,6 +51,10 @@ static bool on_answer(struct sink *k, struct sub *sub, const struct msg *m)
 {
 	struct bed *b = CONTAINER_OF(k, struct bed, sink);
 	(void)sub;
+	if (b->is_many) {
+		b->answer_count++;
+		return true;
+	}
 	assert_true(b->answer_count < COUNT_OF(b->answers));
 	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
 	if (b->heals) mem_disk_admits(b->disk, OK, OK, OK);
@@ -81,7 +86,19 @@ static void on_fatal(void *arg, const char *why)
 static struct station *station(struct bed *b) { return stations_find(&b->stations, SLICE("$G"), SLICE("S")); }
 static bool is_led(void *arg) { return stream_is_leader(station_stream(station(arg))); }
 
-static void open_bed(struct bed *b, const char *config)
+static void add_stream(struct bed *b, unsigned i)
+{
+	char name[16], config[100];
+	(void)snprintf(name, sizeof name, "T%u", i);
+	(void)snprintf(config, sizeof config, "{\"name\":\"T%u\",\"subjects\":[\"t%u.>\"]}", i, i);
+	struct meta_stream row = { .group = 10 + i, .created_ns = 1, .account = SLICE("$G") };
+	row.name = slice_of_str(name);
+	row.config = slice_of_str(config);
+	assert_int_equal(stations_add(&b->stations, &row, true), OK);
+	turn_end(&b->hook);
+}
+
+static void open_bed_within(struct bed *b, const char *config, struct ledger *memory)
 {
 	char why[200];
 	struct sim_node *n;
@@ -99,6 +116,7 @@ static void open_bed(struct bed *b, const char *config)
 	b->account = auth_account(&b->auth, SLICE("$G"));
 	assert_non_null(b->account);
 	stations_init(&b->stations, b->io, &b->diag, &b->auth, &b->groups, 1);
+	b->stations.memory = memory;
 	b->hook.turn_end = turn_end;
 	io_turn_hook_add(b->io, &b->hook);
 	b->sub.sink = &b->sink;
@@ -109,6 +127,8 @@ static void open_bed(struct bed *b, const char *config)
 	turn_end(&b->hook); /* the test is not an event of the loop, which ends a turn by itself */
 	assert_true(sim_run_until(b->sim, is_led, b, SECONDS(20)));
 }
+
+static void open_bed(struct bed *b, const char *config) { open_bed_within(b, config, NULL); }
 
 static void on_closed(void *arg) { ((struct bed *)arg)->closed = true; }
 static bool is_closed(void *arg) { return ((struct bed *)arg)->closed; }
@@ -388,6 +408,43 @@ static void order_of_admission(void **state)
 	close_bed(&b);
 }
 
+/* Many streams whose log does not take what comes, each of them far from what it may hold back by itself: together they may hold no more than
+ * the node has for it. What is beyond is refused, and there is room again when the log goes on. */
+static void what_is_held_is_bounded_for_the_node(void **state)
+{
+	enum { STREAMS = 12, ROUNDS = 40, BYTES = 16 * 1024, LIMIT = 2 * 1024 * 1024 };
+	static char payload[BYTES + 1];
+	struct ledger memory = { .limit_bytes = LIMIT };
+	struct bed b;
+	(void)state;
+	memset(payload, 'x', BYTES);
+	open_bed_within(&b, "{\"name\":\"S\",\"subjects\":[\"s.>\"]}", &memory);
+	for (unsigned i = 0; i < STREAMS; i++) add_stream(&b, i);
+	sim_run_for(b.sim, SECONDS(20)); /* they are led */
+	mem_disk_hold(b.disk, true);
+	unsigned refused = 0;
+	for (unsigned n = 0; n < ROUNDS * STREAMS; n++) {
+		char subject[16];
+		b.answer_count = 0;
+		(void)snprintf(subject, sizeof subject, "t%u.a", n % STREAMS);
+		publish_with(&b, subject, NULL, payload);
+		refused += b.answer_count; /* at once, and only with an error */
+		if (b.answer_count) assert_non_null(strstr(b.answers[0], "\"err_code\":10023"));
+	}
+	assert_true(memory.peak_bytes <= LIMIT);
+	assert_in_range(ROUNDS * STREAMS - refused, LIMIT / 2 / BYTES, LIMIT / BYTES);
+	assert_true(ledger_is_full(&memory) || memory.used_bytes + 2 * BYTES > LIMIT);
+	b.is_many = true;
+	b.answer_count = 0;
+	mem_disk_hold(b.disk, false);
+	sim_run_for(b.sim, SECONDS(5));
+	assert_int_equal(b.answer_count, ROUNDS * STREAMS - refused); /* what was taken is stored */
+	assert_int_equal(memory.used_bytes, 0);
+	b.is_many = false;
+	assert_non_null(strstr(answer_to(&b, "t0.a", NULL), "\"seq\":"));
+	close_bed(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -400,6 +457,7 @@ int main(void)
 		cmocka_unit_test(refusals_into_the_stream_itself),
 		cmocka_unit_test(last_id_after_a_refusal),
 		cmocka_unit_test(order_of_admission),
+		cmocka_unit_test(what_is_held_is_bounded_for_the_node),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,6 +261,25 @@ static bool is_refused(struct stream_care *c, uint64_t code)
 	return true;
 }
 
+/* A stream that can only be read shows a state that it once had: what is missing in it was refused by name, never said not to be there. */
+static void doubt_end(struct stream_care *c)
+{
+	struct book_stream *s = stream_of(c);
+	if (!server_said_damaged(c->w, c->index))
+		book_violated(
+			&c->w->book, "SILENT: %s can only be read and no line says why:\n%s", s->name, c->w->words);
+	if (c->until < s->last)
+		book_violated(&c->w->book, "LOST: %s says its last sequence is %llu, %llu was acknowledged", s->name,
+			(unsigned long long)c->until, (unsigned long long)s->last);
+	for (uint64_t seq = 1; seq <= c->until && seq < s->cap; seq++)
+		if (c->found[seq] == 'a' && book_presence(s, seq) == BOOK_LIVE)
+			book_violated(&c->w->book, "LOST: %s is in doubt, and says that %llu is not there", s->name,
+				(unsigned long long)seq);
+	sim_count(c->w->s, "rot left a stream readable");
+	c->run++;
+	move(c, CARE_LOST);
+}
+
 static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 {
 	struct stream_care *c = call->a;
@@ -271,6 +290,10 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 		return;
 	}
 	if (is_refused(c, error_of(op))) return;
+	if (c->is_damaged && server_said_damaged(c->w, c->index)) { /* its numbers are as good as what could be read */
+		doubt_end(c);
+		return;
+	}
 	struct book_consumer_info i;
 	struct slice delivered = op->payload, floor = op->payload;
 	const uint8_t *at = memmem(op->payload.p, op->payload.n, "\"delivered\"", 11),
@@ -294,25 +317,6 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 		book_drained(&c->w->book, c->index, (unsigned)call->m);
 	}
 	if (++c->consumers_asked == s->consumer_count) move(c, c->stays_closed ? CARE_DONE : CARE_OPEN);
-}
-
-/* A stream that can only be read shows a state that it once had: what is missing in it was refused by name, never said not to be there. */
-static void doubt_end(struct stream_care *c)
-{
-	struct book_stream *s = stream_of(c);
-	if (!server_said_damaged(c->w, c->index))
-		book_violated(
-			&c->w->book, "SILENT: %s can only be read and no line says why:\n%s", s->name, c->w->words);
-	if (c->until < s->last)
-		book_violated(&c->w->book, "LOST: %s says its last sequence is %llu, %llu was acknowledged", s->name,
-			(unsigned long long)c->until, (unsigned long long)s->last);
-	for (uint64_t seq = 1; seq <= c->until && seq < s->cap; seq++)
-		if (c->found[seq] == 'a' && book_presence(s, seq) == BOOK_LIVE)
-			book_violated(&c->w->book, "LOST: %s is in doubt, and says that %llu is not there", s->name,
-				(unsigned long long)seq);
-	sim_count(c->w->s, "rot left a stream readable");
-	c->run++;
-	move(c, CARE_LOST);
 }
 
 static void audit_end(struct stream_care *c)

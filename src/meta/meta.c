@@ -187,6 +187,25 @@ static enum err apply_renew(struct meta *m, const struct meta_stream *in)
 	return OK;
 }
 
+/* Nothing of an entry is applied that holds something unknown (S11). */
+static bool is_known(struct slice records)
+{
+	struct record r;
+	struct meta_stream row;
+	enum err e;
+	while ((e = record_next(&records, &r)) == OK) {
+		if (row_decode(r.payload, &row) != OK) return false;
+		switch ((enum meta_record_kind)r.kind) {
+		case META_SET:
+		case META_UPDATE:
+		case META_RENEW:
+		case META_DELETE: break;
+		default: return false;
+		}
+	}
+	return e == ERR_EOF;
+}
+
 static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice body)
 {
 	struct meta *m = owner;
@@ -194,7 +213,7 @@ static bool on_apply(void *owner, uint64_t index, uint64_t term, struct slice bo
 	struct slice records;
 	struct record r;
 	(void)term;
-	if (batch_open(body, &head, &records) != OK) return false;
+	if (batch_open(body, &head, &records) != OK || !is_known(records)) return false;
 	enum err e;
 	while ((e = record_next(&records, &r)) == OK) {
 		struct meta_stream in;

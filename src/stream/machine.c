@@ -196,6 +196,43 @@ static enum err apply_config(struct machine *m, struct slice json)
 	return OK;
 }
 
+static bool drop_is_whole(struct slice in, uint64_t last_seq)
+{
+	if (in.n < 8 || le64_get(in.p) > (last_seq >> SEQ_BLOCK_SHIFT)) return false;
+	for (in = slice_from(in, 8); in.n;) {
+		if (in.n < 14 || in.n < 14 + (size_t)le16_get(in.p + 12)) return false;
+		in = slice_from(in, 14 + (size_t)le16_get(in.p + 12));
+	}
+	return true;
+}
+
+static bool config_is_whole(struct slice json)
+{
+	struct stream_config c;
+	struct js_error e;
+	if (!stream_config_parse(&c, json, &e)) return false;
+	stream_config_deinit(&c);
+	return true;
+}
+
+enum err machine_check(const struct record *r, uint64_t *last_seq)
+{
+	bool good = false;
+	switch ((enum stream_record_kind)r->kind) {
+	case RECORD_MSG:
+	case RECORD_SKIP:
+		good = r->seq == *last_seq + 1 && (r->kind == RECORD_SKIP || r->subject.n > 0);
+		if (good) *last_seq = r->seq;
+		break;
+	case RECORD_DROP: good = drop_is_whole(r->payload, *last_seq); break;
+	case RECORD_CONFIG: good = config_is_whole(r->payload); break;
+	case RECORD_CLEAR:
+	case RECORD_CONSUMER: good = true; break;
+	case RECORD_KIND_END: break;
+	}
+	return good ? OK : ERR_CORRUPT;
+}
+
 enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev)
 {
 	*ev = (struct machine_event) { .kind = (enum stream_record_kind)r->kind, .seq = r->seq };

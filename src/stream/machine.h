@@ -116,6 +116,9 @@ void machine_init(struct machine *m, const struct stream_config *config, uint64_
 void machine_deinit(struct machine *m);
 /* `to` becomes what `from` was; `from` is empty, to be deinitialised or not. */
 void machine_move(struct machine *to, struct machine *from);
+/* Can the record be applied, when every one of its entry before it is? *last_seq: the machine's, and from then on that of those. ERR_CORRUPT:
+ * it cannot (poison, S11), so nothing of its entry may be. */
+must_check enum err machine_check(const struct record *r, uint64_t *last_seq);
 /* Applies one record. ERR_CORRUPT: it cannot be (poison, S11). Each accepted one goes into the hash. */
 struct machine_event { /* what the leader wants to know of a record that was applied */
 	enum stream_record_kind kind;

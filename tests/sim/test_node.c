@@ -103,6 +103,69 @@ static void what_nobody_wants_goes_after_a_start_too(void **state)
 	bed_close(&b);
 }
 
+static void poison_done(struct proposal *p) { (void)p; }
+static void nothing(struct io_timer *t) { (void)t; }
+
+enum { KIND_MSG = 1, KIND_UNKNOWN = 200 }; /* the room's enum stream_record_kind, as on disk */
+
+/* An entry with a message, what a start knows nothing of, and a message. */
+static void propose_poison(struct bed *b, struct proposal *p)
+{
+	const struct record records[] = {
+		{ .kind = KIND_MSG, .seq = 2, .time_ns = 1, .subject = SLICE("s.a"), .payload = SLICE("y") },
+		{ .kind = KIND_UNKNOWN },
+		{ .kind = KIND_MSG, .seq = 3, .time_ns = 1, .subject = SLICE("s.a"), .payload = SLICE("z") },
+	};
+	struct buf body = { 0 };
+	struct station *s = stations_find(&server_node(&b->w)->vault.stations, SLICE("$G"), SLICE("S"));
+	batch_begin(&body);
+	for (size_t i = 0; i < COUNT_OF(records); i++) batch_add(&body, &records[i]);
+	batch_end(&body, 3);
+	*p = (struct proposal) { .done = poison_done };
+	assert_int_equal(group_propose(stream_group(station_stream(s)), p, &body, LOG_ADMIT_GROWS), OK);
+	b->w.nudge.fire = nothing;
+	io_timer_start(sim_node_io(b->w.n), &b->w.nudge, 0); /* a turn of the loop */
+	sim_run_for(b->w.s, SECONDS(1));
+}
+
+static void is_before_the_poison(const struct bed *b, uint64_t hash)
+{
+	struct station *s = stations_find(&server_node(&b->w)->vault.stations, SLICE("$G"), SLICE("S"));
+	struct group_status is;
+	struct stream_state st;
+	assert_non_null(s);
+	group_status(stream_group(station_stream(s)), &is);
+	assert_int_equal(is.state, GROUP_QUARANTINED);
+	assert_int_equal(is.stuck_at, is.applied + 1);
+	stream_state(station_stream(s), &st);
+	assert_int_equal(st.msgs, 1);
+	assert_int_equal(st.last_seq, 1);
+	assert_int_equal(stream_hash(station_stream(s)), hash);
+}
+
+/* An entry that can not be applied whole is not applied in part: what is shown, hashed and settled is the state before it, also after starts,
+ * and the others go on. */
+static void half_an_entry_is_never_served(void **state)
+{
+	struct bed b;
+	struct proposal p;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_ask_for(&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+	bed_publish(&b, "s.a");
+	struct stations *all = &server_node(&b.w)->vault.stations;
+	uint64_t hash = stream_hash(station_stream(stations_find(all, SLICE("$G"), SLICE("S"))));
+	propose_poison(&b, &p);
+	is_before_the_poison(&b, hash);
+	for (unsigned start = 0; start < 3; start++) {
+		for (unsigned i = 0; i < 40; i++) publish_much(&b, "t"); /* the journal is settled meanwhile */
+		bed_restart(&b);
+		is_before_the_poison(&b, hash);
+	}
+	bed_close(&b);
+}
+
 static void count_delivery(struct peer_call *c, const struct wire_op *op)
 {
 	if (op && op->reply.n) ++*(unsigned *)c->a;
@@ -147,6 +210,7 @@ int main(void)
 		cmocka_unit_test(late_ack_leaves_an_interest_stream),
 		cmocka_unit_test(failed_read_is_no_damage),
 		cmocka_unit_test(overdue_is_idle),
+		cmocka_unit_test(half_an_entry_is_never_served),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),
 	};

@@ -349,7 +349,12 @@ static void poison_is_refused(void **state)
 		{ .kind = RECORD_DROP, .payload = slice_of(drop_cut, sizeof drop_cut) },
 		{ .kind = RECORD_CONFIG, .payload = SLICE("{}") },
 	};
-	for (size_t i = 0; i < COUNT_OF(bad); i++) assert_int_equal(machine_apply(&m, 1, &bad[i], &ev), ERR_CORRUPT);
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		uint64_t last_seq = 0;
+		assert_int_equal(machine_check(&bad[i], &last_seq), ERR_CORRUPT);
+		assert_int_equal(last_seq, 0);
+		assert_int_equal(machine_apply(&m, 1, &bad[i], &ev), ERR_CORRUPT);
+	}
 	assert_int_equal(m.hash, 0);
 	machine_deinit(&m);
 	stream_config_deinit(&c);

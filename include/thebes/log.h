@@ -31,6 +31,7 @@ struct log_options {
 	uint32_t slot_count; /* 4..64, at birth. Default 6 */
 	uint64_t segment_bytes_max; /* a segment is sealed when it reaches this. Default 64 MiB */
 	uint64_t cache_bytes_max;   /* recent blocks kept in memory for log_view. Default 16 MiB */
+	uint64_t ask_max;           /* entries that a settle round asks about in one turn. Default 4000 */
 	uint64_t entry_bytes_max;   /* largest entry accepted; at most slot_bytes / 4 */
 	uint64_t
 		space_low_bytes; /* S16 first mark: below it only what frees space is admitted. Default two segments + 64 MiB */
@@ -160,7 +161,7 @@ enum log_admission {
 	LOG_ADMIT_FREES,    /* acks, purges, deletes, expiries: passes below the first mark */
 	LOG_ADMIT_RESERVED, /* no-op, configuration: passes while the reserved slot has room (S8) */
 };
-/* May `bytes` more be appended now? OK, ERR_FULL (all slots but the reserved one wait to be settled: retry later), ERR_NO_SPACE (disk).
+/* May `bytes` more be appended now, in this turn? What a round moves behind it may take the room of a later one. OK, ERR_FULL (all slots but the reserved one wait to be settled: retry later), ERR_NO_SPACE (disk).
  * log_append itself never refuses: who does not ask first and passes the reserve breaks an assertion. */
 must_check enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes);
 /* Is there room on the disk for so many bytes, beside what everybody needs (S16)? */

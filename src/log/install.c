@@ -14,6 +14,7 @@ struct log_install {
 	struct log_group *g;         /* borrowed; NULL when it went */
 	struct log_install_req *req; /* borrowed, while one is under way */
 	bool is_working, is_aborted, is_recorded;
+	bool is_waiting; /* all is durable, INSTALL is to find room in the journal */
 	struct io_job job;
 	char *dir; /* owned: the place's */
 	/* the worker's, while a job runs */
@@ -232,7 +233,7 @@ void log_install_commit(struct log_install *i, uint64_t index, uint64_t term, st
 	install_work(i, r, commit_run);
 }
 
-static void install_record(struct log_install *i)
+static void install_encode(const struct log_install *i, struct buf *body)
 {
 	struct install_body b = {
 		.generation = i->place.generation,
@@ -245,12 +246,14 @@ static void install_record(struct log_install *i)
 	};
 	segment_list_copy(&b.segments, &i->writer.list);
 	runs_copy(&b.runs, &i->runs);
-	struct buf body = { 0 };
-	install_body_encode(&b, &body);
-	struct entry_head h = { .kind = ENTRY_INSTALL, .group = i->g->id, .index = i->index, .term = i->term };
-	(void)journal_add(i->log, i->g, &h, buf_slice(&body));
-	buf_deinit(&body);
+	install_body_encode(&b, body);
 	install_body_deinit(&b);
+}
+
+static void install_record(struct log_install *i, struct slice body)
+{
+	struct entry_head h = { .kind = ENTRY_INSTALL, .group = i->g->id, .index = i->index, .term = i->term };
+	(void)journal_add(i->log, i->g, &h, body);
 	i->is_recorded = true;
 	diag_count(i->log->diag, COUNTER_log_installs);
 	diag_trace(i->log->diag, "log install", i->g->id, i->place.generation, i->index);
@@ -295,7 +298,22 @@ static void install_switch(struct log_install *i)
 	g->cuts++;
 }
 
-static void install_recorded(struct log_install *i)
+/* S8: INSTALL may use the reserve, but not the room of what gives the next slot back; until a round has made some it waits. */
+static void install_try(struct log_install *i)
+{
+	struct buf body = { 0 };
+	install_encode(i, &body);
+	i->is_waiting = log_admit(i->log, LOG_ADMIT_RESERVED, entry_bytes(body.n)) != OK;
+	if (i->is_waiting) i->log->settle.moves_in_row = 0; /* somebody has a use for what rounds win */
+	if (!i->is_waiting) {
+		install_record(i, buf_slice(&body));
+		install_switch(i);
+	}
+	buf_deinit(&body);
+	/* The next round answers (install_settled). */
+}
+
+static void install_written(struct log_install *i)
 {
 	const struct segment_list *l = &i->writer.list;
 	uint64_t last = l->count ? l->rows[l->count - 1].last_index : 0;
@@ -307,9 +325,7 @@ static void install_recorded(struct log_install *i)
 		if (last + 1 < i->index) runs_insert(&i->runs, last + 1, 0);
 		runs_insert(&i->runs, i->index, i->term);
 	}
-	install_record(i);
-	install_switch(i);
-	/* The next round answers (install_settled). */
+	install_try(i);
 }
 
 static bool is_install_error(enum err e)
@@ -331,7 +347,7 @@ static void install_done(struct io_job *job)
 		else if (!i->g)
 			install_answer(i, ERR_CLOSED);
 		else if (i->result == OK && is_commit)
-			install_recorded(i);
+			install_written(i);
 		else
 			install_answer(i, i->result);
 	}
@@ -371,11 +387,12 @@ void install_abort_group(struct log_group *g)
 	g->is_committing = false;
 }
 
-/* Installs of groups that went are answered outside the call that made them go. */
 void install_step(struct log *l)
 {
 	LIST_EACH_SAFE (node, &l->installs) {
 		struct log_install *i = CONTAINER_OF(node, struct log_install, link);
+		if (i->g && i->is_waiting) install_try(i);
+		/* Those of groups that went are answered outside the call that made them go. */
 		if (i->g || i->is_working || !i->req) continue;
 		install_answer(i, ERR_CLOSED);
 		return; /* the callback may have changed the list */

@@ -14,7 +14,6 @@ enum {
 	BLOCK_BYTES_TARGET = 4 * 1024 * 1024,
 	BLOCK_CAP_MIN = 64 * 1024,
 	LIST_GROUPS_MAX = 4096,
-	LIST_GROUPS_MORE = 16, /* made while the block gathers */
 	CLOSING_MS = 50,
 	ZERO_PIECE = 16 * 1024,
 	ZERO_PIECES = 64, /* of them are a chunk */
@@ -181,15 +180,25 @@ bool journal_has_rest(const struct log *l, uint64_t frames_bytes, unsigned more_
 	return journal_end(j) + table + bytes + more_blocks * round_up(heads, BLOCK_ALIGN) <= j->slot_bytes;
 }
 
-bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept)
+/* What can be written into the rest of this slot and so many others. */
+static uint64_t journal_room(const struct log *l, uint64_t slots)
 {
 	const struct journal *j = &l->journal;
-	uint32_t free_slots = journal_free_slots(l);
-	if (free_slots < slots_kept) return false;
 	uint64_t overhead = slot_overhead(l);
-	uint64_t room = saturating_sub(j->slot_bytes, journal_end(j) + overhead);
-	room += (free_slots - slots_kept) * saturating_sub(j->slot_bytes, overhead);
-	return bytes + BLOCK_ALIGN <= room;
+	return saturating_sub(j->slot_bytes, journal_end(j) + overhead) +
+	       slots * saturating_sub(j->slot_bytes, overhead);
+}
+
+bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept)
+{
+	uint32_t free_slots = journal_free_slots(l);
+	return free_slots >= slots_kept && bytes + BLOCK_ALIGN <= journal_room(l, free_slots - slots_kept);
+}
+
+bool journal_will_have_room(const struct log *l, uint64_t bytes, uint64_t use)
+{
+	const struct journal *j = &l->journal;
+	return bytes + BLOCK_ALIGN <= journal_room(l, journal_free_slots(l) + saturating_sub(use + 1, j->oldest_use));
 }
 
 void journal_free_to(struct log *l, uint64_t use)

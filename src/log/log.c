@@ -54,6 +54,7 @@ static bool options_take(struct log *l, const struct log_options *from, char *wh
 	if (o->slot_count == 0) o->slot_count = 6;
 	options_default(&o->segment_bytes_max, 64 * MIB);
 	options_default(&o->cache_bytes_max, 16 * MIB);
+	options_default(&o->ask_max, 4000);
 	options_default(&o->space_low_bytes, 2 * o->segment_bytes_max + 64 * MIB);
 	options_default(&o->space_none_bytes, o->segment_bytes_max + 32 * MIB);
 	ASSERT(o->state && o->fatal);

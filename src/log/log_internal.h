@@ -322,6 +322,7 @@ struct zero_job {
 	bool is_running;
 };
 
+enum { LIST_GROUPS_MORE = 16 }; /* groups that are made while a block gathers: room in its list for so many */
 struct journal {
 	struct slot *slots; /* owned, slot_count */
 	uint32_t slot_count;
@@ -380,6 +381,8 @@ void journal_free_to(struct log *l, uint64_t use); /* uses up to this one may be
 uint32_t journal_free_slots(const struct log *l);
 /* May so many bytes be written with `slots_kept` slots untouched afterwards? */
 bool journal_has_room(const struct log *l, uint64_t bytes, uint32_t slots_kept);
+/* May they when the uses up to this one are free? */
+bool journal_will_have_room(const struct log *l, uint64_t bytes, uint64_t use);
 /* Do frames of so many bytes, and so many small blocks behind them, fit into what is left of the current slot, however they fall into blocks? */
 bool journal_has_rest(const struct log *l, uint64_t frames_bytes, unsigned more_blocks);
 uint64_t table_bytes(uint64_t groups_count);
@@ -421,8 +424,6 @@ void settle_deinit(struct log *l);
 /* Starts a round if one is due; goes on with one that waits. Called at the end of every turn. */
 void settle_step(struct log *l);
 bool settle_is_busy(const struct log *l);
-/* Would what has to move before the next slots can go still find room behind so many bytes? True also when nothing is won by moving it. */
-bool settle_lets_pass(const struct log *l, uint64_t bytes);
 /* The group goes: the round under way drops what it has of it. Its owner goes: it is asked and told nothing more. */
 void settle_forget_group(struct log *l, struct log_group *g);
 void settle_forget_owner(struct log *l, struct log_group *g);
@@ -430,6 +431,21 @@ void settle_forget_owner(struct log *l, struct log_group *g);
 void settle_record(struct log *l, const struct settled *s);
 /* What the state store is to hold of the group, as it is in memory. *out is zeroed; the caller's to deinit. */
 void settle_meta(const struct log_group *g, struct group_meta *out);
+
+/* ---- what must move out of the oldest slots (room.c) ---- */
+
+uint64_t settle_full_use(const struct log *l); /* the last use that is full and durable */
+/* Of entries that must move before all uses up to this one can go. */
+uint64_t floats_bytes(const struct log *l, uint64_t use);
+/* Do they find room behind so many other bytes, with SETTLED of two rounds and so many small blocks behind them? */
+bool floats_fit(const struct log *l, uint64_t use, uint64_t before, unsigned blocks);
+bool floats_fit_well(const struct log *l, uint64_t use); /* … with a slot to spare */
+/* Is anything won when these uses go, beyond what has to move? */
+bool floats_are_worth_moving(const struct log *l, uint64_t use);
+/* Would what has to move before one slot after the other can go still find room behind so many bytes? True also when nothing is won by moving it. */
+bool settle_lets_pass(const struct log *l, uint64_t bytes);
+/* The same of what a round under way moves alone: for those who leave a slot free besides. */
+bool settle_lets_grow(const struct log *l, uint64_t bytes);
 
 /* ---- what goes from the disk (grave.c) ---- */
 

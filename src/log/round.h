@@ -34,6 +34,7 @@ struct round {
 	struct io_job job;
 	struct log *log;
 	uint64_t number, use, begun_ns;
+	uint64_t moves_bytes; /* of entries in these uses that floated when it began: it moves no more than that */
 	uint64_t sync_number; /* the block that must be durable before the worker begins */
 	/* asking */
 	uint64_t cursor_id, cursor_index;

@@ -10,51 +10,17 @@
  * A round that fails for lack of space is given up, whatever it wrote is written over, and another is tried later (S16). */
 #include "round.h"
 
-enum { ASK_BUDGET = 4000, RETRY_MS = 500 };
+enum { RETRY_MS = 500, TURNS_MAX = 4 };
 
 static struct settle *settle_of(struct log *l) { return &l->settle; }
 
-/* ---- which uses can be settled ---- */
-
-/* The last use that is full and durable. */
-static uint64_t full_use(const struct log *l)
-{
-	const struct journal *j = &l->journal;
-	const struct block *first = j->unsynced ? j->unsynced : j->flying;
-	if (!first && !list_is_empty(&j->waiting)) first = CONTAINER_OF(j->waiting.next, struct block, link_by_order);
-	if (!first) first = j->gathering;
-	uint64_t pending = first ? first->use : UINT64_MAX;
-	return u64_min(j->use, pending) - 1;
-}
+/* ---- which uses can be settled, and how much at once ---- */
 
 static bool has_installed(const struct log *l)
 {
 	for (uint32_t i = 0; i < l->groups_count; i++)
 		if (l->groups[i]->is_installed) return true;
 	return false;
-}
-
-/* ---- how much at once ---- */
-
-/* What floats in a slot takes this much of the next ones: blocks have heads and do not fill their sectors. SETTLED of this round and of the
- * next, which gives the slots back, is among it. */
-static uint64_t moved_bytes(uint64_t floating) { return floating + floating / 4 + 2 * (uint64_t)BLOCK_ALIGN; }
-
-/* Of entries that must move before all uses up to this one can go. */
-static uint64_t floating_to(const struct log *l, uint64_t use)
-{
-	uint64_t bytes = 0;
-	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) bytes += journal_slot(l, u)->floating_bytes;
-	return bytes;
-}
-
-/* … with so many bytes before them. */
-static bool floats_fit(const struct log *l, uint64_t use, uint64_t before)
-{
-	uint64_t bytes = floating_to(l, use);
-	if (bytes == 0 && before == 0) return true;
-	return journal_has_rest(l, before + bytes + entry_bytes(SETTLED_BYTES) + FRAME_HEAD_BYTES, 1) ||
-	       journal_has_room(l, before + moved_bytes(bytes), 0);
 }
 
 /* A round without entries still frees what the round before settled. */
@@ -72,39 +38,28 @@ static bool is_short_of_slots(const struct log *l)
 	return !journal_has_room(l, l->floating_bytes + (j->slot_count - 2) * j->slot_bytes / 2, 1);
 }
 
-/* Is anything won when these uses go, beyond what has to move? A ring full of entries that nobody applies is not turned for ever. */
-static bool is_worth_moving(const struct log *l, uint64_t use)
+/* A ring full of entries that nobody applies is not turned for ever. But it is not left in a place where a vote finds no room either: nobody
+ * would turn it on. */
+static bool turns_in_vain(const struct log *l)
 {
-	uint64_t bytes = l->journal.slot_bytes, won = 0;
-	if (l->settle.moves_in_row >= l->journal.slot_count) return false;
-	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) {
-		uint64_t floating = journal_slot(l, u)->floating_bytes, moved = floating ? moved_bytes(floating) : 0;
-		won += bytes > moved ? bytes - moved : 0;
-	}
-	return won >= bytes / 8;
+	unsigned rounds = l->settle.moves_in_row, count = l->journal.slot_count;
+	if (rounds < count) return false;
+	return rounds >= TURNS_MAX * count || log_admit(l, LOG_ADMIT_RESERVED, 2 * (uint64_t)BLOCK_ALIGN) == OK;
 }
 
 /* Up to which use a round settles now. Slots in which little floats go at once; one in which much does goes when the ring is short of slots
  * and none waits to be freed. held_use: none. */
 static uint64_t round_use(const struct log *l)
 {
-	uint64_t held = l->settle.held_use, full = full_use(l), use = held, bytes = 0;
-	if (full > held && l->settle.is_wanted && journal_has_room(l, moved_bytes(floating_to(l, full)), 1))
-		return full;
+	uint64_t held = l->settle.held_use, full = settle_full_use(l), use = held, bytes = 0;
+	if (full > held && l->settle.is_wanted && floats_fit_well(l, full)) return full;
 	for (uint64_t u = held + 1; u <= full; u++) {
 		bytes += journal_slot(l, u)->floating_bytes;
-		if (bytes <= (u - held) * (l->journal.slot_bytes / 4) && floats_fit(l, u, 0)) use = u;
+		if (bytes <= (u - held) * (l->journal.slot_bytes / 4) && floats_fit(l, u, 0, 0)) use = u;
 	}
 	if (use > held || full <= held || has_uses_to_free(l) || !is_short_of_slots(l)) return use;
-	return is_worth_moving(l, full) && floats_fit(l, held + 1, 0) ? held + 1 : held;
-}
-
-bool settle_lets_pass(const struct log *l, uint64_t bytes)
-{
-	const struct settle *t = &l->settle;
-	uint64_t full = full_use(l), use = u64_max(t->held_use + 1, t->round ? t->round->use : 0);
-	if (use > full || !is_worth_moving(l, full) || !floats_fit(l, use, 0)) return true;
-	return floats_fit(l, use, bytes);
+	if (turns_in_vain(l)) return held;
+	return floats_are_worth_moving(l, full) && floats_fit(l, held + 1, 0, 0) ? held + 1 : held;
 }
 
 static bool is_wanted_now(struct log *l)
@@ -147,7 +102,8 @@ static void round_begin(struct log *l, uint64_t use)
 	}
 	t->round = r;
 	t->phase = ROUND_ASK;
-	if (floating_to(l, use)) t->moves_in_row++;
+	r->moves_bytes = floats_bytes(l, use);
+	if (r->moves_bytes) t->moves_in_row++;
 	diag_trace(l->diag, "log round", r->number, r->use, t->held_use);
 }
 
@@ -304,7 +260,7 @@ static bool entry_is_dead(const struct log_group *g, uint64_t index)
 }
 
 /* True when the group is done with; false when the slice of this turn is used up. */
-static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_to, unsigned *budget)
+static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_to, uint64_t *budget)
 {
 	struct log_group *g = rg->g;
 	for (; r->cursor_index <= settle_to; r->cursor_index++) {
@@ -325,7 +281,7 @@ static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_t
 /* Goes on from where the last slice ended. True when all groups were asked. */
 static bool round_ask(struct round *r)
 {
-	unsigned budget = ASK_BUDGET;
+	uint64_t budget = r->log->options.ask_max;
 	for (;;) {
 		if (!r->asking) {
 			struct log_group *g = log_group_after(r->log, r->cursor_id);

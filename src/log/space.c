@@ -59,15 +59,20 @@ static enum err admit_space(const struct log *l, enum log_admission what, uint64
 	return left >= mark + bytes ? OK : ERR_NO_SPACE;
 }
 
-/* What no one is admitted to: SETTLED of the rounds that give the next slot back, and what a start has to say. */
-static uint64_t own_bytes(const struct log *l) { return u64_max(l->journal.slot_bytes / 4, 2 * (uint64_t)BLOCK_ALIGN); }
+/* What no one is admitted to, in blocks of its own each: SETTLED of the two rounds that give the next slot back, and before them what a start has
+ * to say: a doubt, and SETTLED of a round or an install that the crash interrupted. */
+enum { OWN_BLOCKS = 4 };
+static uint64_t own_bytes(const struct log *l)
+{
+	return u64_max(l->journal.slot_bytes / 4, OWN_BLOCKS * (uint64_t)BLOCK_ALIGN);
+}
 
 /* The reserve is for what must always be possible (S8): votes, truncations, no-ops, configurations. But whoever takes the room that the
  * oldest slot's entries need to move out of it takes away the next slot. */
 static bool admit_reserved(const struct log *l, uint64_t bytes)
 {
 	uint64_t frames = bytes + FRAME_HEAD_BYTES + BLOCK_ALIGN;
-	if (!journal_has_room(l, frames + own_bytes(l), 0) && !journal_has_rest(l, frames, 3)) return false;
+	if (!journal_has_room(l, frames + own_bytes(l), 0) && !journal_has_rest(l, frames, OWN_BLOCKS)) return false;
 	return settle_lets_pass(l, frames);
 }
 
@@ -76,7 +81,7 @@ static bool admit_ring(const struct log *l, enum log_admission what, uint64_t by
 {
 	if (what == LOG_ADMIT_RESERVED) return admit_reserved(l, bytes);
 	if (log_fault(l, FAULT_bug_s8_no_reserve)) return true;
-	return journal_has_room(l, bytes + l->floating_bytes, 1);
+	return journal_has_room(l, bytes + l->floating_bytes, 1) && settle_lets_grow(l, bytes + BLOCK_ALIGN);
 }
 
 enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)

@@ -24,7 +24,9 @@ struct fixture {
 	unsigned done;
 	enum log_admission until_admitted; /* what is waited for, while until_bytes */
 	uint64_t until_bytes;
-	bool until_work; /* a round's worker has begun */
+	bool until_work;            /* a round's worker has begun */
+	void (*at_work)(void *arg); /* called once, in that turn */
+	void *at_work_arg;
 };
 
 struct owner {
@@ -48,11 +50,20 @@ static inline void fixture_fatal(void *arg, const char *why)
 	(void)fprintf(stderr, "# fatal: %s\n", why);
 }
 
+static inline void fixture_look_at_round(struct fixture *f)
+{
+	if (!f->at_work || f->log->settle.phase != ROUND_WORK) return;
+	void (*at_work)(void *arg) = f->at_work;
+	f->at_work = NULL;
+	at_work(f->at_work_arg);
+}
+
 static inline void fixture_turn(struct io_turn_hook *h)
 {
 	struct fixture *f = CONTAINER_OF(h, struct fixture, hook);
 	if (!f->log) return;
 	log_turn_end(f->log);
+	fixture_look_at_round(f);
 	if (f->until_work && f->log->settle.phase == ROUND_WORK) {
 		f->until_work = false;
 		f->done++;
@@ -169,6 +180,7 @@ static inline void run(struct fixture *f)
 {
 	unsigned before = f->done;
 	log_turn_end(f->log); /* what the test did between two runs was a turn */
+	fixture_look_at_round(f);
 	while (f->done == before && !f->has_died) io_uv_run(f->io);
 }
 
@@ -176,10 +188,12 @@ static inline void run(struct fixture *f)
 static inline void wait_admitted(struct fixture *f, enum log_admission what, uint64_t bytes)
 {
 	log_turn_end(f->log);
-	if (log_admit(f->log, what, bytes) == OK) return;
-	f->until_admitted = what;
-	f->until_bytes = bytes;
-	run(f);
+	/* The answer is of its turn: the loop may have taken another one before it stopped, and a round what it moves. */
+	while (log_admit(f->log, what, bytes) != OK && !f->has_died) {
+		f->until_admitted = what;
+		f->until_bytes = bytes;
+		run(f);
+	}
 }
 
 /* ---- the owner ---- */

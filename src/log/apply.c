@@ -242,18 +242,25 @@ static void apply_vote(const struct applied *a)
 	if (a->proves) group_clear(g, DOUBT_VOTE);
 }
 
+/* The group's log ended with this entry then, wherever that is. True: it is known to be here. */
+static bool ends_with(struct log_group *g, uint64_t last, uint64_t term)
+{
+	reach(g, last);
+	cut_to(g, last);
+	/* What is settled shows how it ended, not how it was then; what is not there yet shows nothing. */
+	bool is_unseen = last > g->settled_index && !refs_at(&g->refs, last)->use;
+	bool is_same = continues(g, last, (uint32_t)term);
+	if (is_unseen) runs_insert(&g->runs, last, term);
+	if (is_unseen || last <= g->settled_index) g->last_term = term;
+	return is_same;
+}
+
 static void apply_trunc(const struct applied *a)
 {
 	struct log_group *g = group_of(a);
 	if (a->h->index == 0) return;
 	uint64_t before = a->h->index - 1;
-	reach(g, before);
-	cut_to(g, before);
-	/* What is settled shows how it ended, not how it was then; what is not there yet shows nothing. */
-	bool is_unseen = before > g->settled_index && !refs_at(&g->refs, before)->use;
-	bool is_same = continues(g, before, (uint32_t)a->h->term);
-	if (is_unseen) runs_insert(&g->runs, before, a->h->term);
-	if (is_unseen || before <= g->settled_index) g->last_term = a->h->term;
+	bool is_same = ends_with(g, before, a->h->term);
 	if (a->proves && is_same) prove(g, before);
 }
 
@@ -296,6 +303,7 @@ static void apply_install(const struct applied *a)
 		if (g->generation) settle_bury(a->r->log, g->id, g->generation, 0);
 		g->generation = b.generation;
 		g->is_installed = true;
+		group_clear(g, DOUBT_STATE); /* it brings one */
 		g->installed_state_bytes = b.state_bytes;
 		g->installed_state_crc = b.state_crc;
 		g->state_index = a->h->index;
@@ -340,6 +348,8 @@ static void apply_doubt_end(const struct applied *a)
 	struct log_group *g = group_of(a);
 	take_vote(g, a->h->term, a->h->index);
 	if (!a->proves) return;
+	/* It says what log the doubt ended with: what the damage took behind that is not missed any more. */
+	ends_with(g, a->h->seq_last, a->h->commit);
 	g->breaks_at = g->breaks_more = 0;
 	group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
 }

@@ -320,8 +320,16 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	struct log *l = g->log;
 	ASSERT(term >= g->term && !l->is_closing);
 	if (l->is_dead) return;
-	struct entry_head h = { .kind = ENTRY_DOUBT_END, .group = g->id, .index = leader, .term = term };
+	struct entry_head h = {
+		.kind = ENTRY_DOUBT_END,
+		.group = g->id,
+		.index = leader,
+		.term = term,
+		.seq_last = g->last_index,
+		.commit = g->last_term,
+	};
 	(void)journal_add(l, g, &h, SLICE_NULL);
+	group_drop_stranded(g); /* behind what this leader has, or it would be here */
 	g->term = term;
 	g->vote = leader;
 	g->doubt = 0;

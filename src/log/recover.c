@@ -143,11 +143,27 @@ static void birth_identity(struct log *l)
 	while (i->id.raft_id == 0) i->id.raft_id = io_random_u64(l->io);
 }
 
+/* The directory's name must outlive a loss of power too, whoever made it. A parent that we may not read was not ours to make. */
+static enum err birth_name(struct start *s)
+{
+	const char *slash = strrchr(s->dir, '/');
+	buf_clear(&s->path);
+	if (slash == s->dir)
+		buf_append_str(&s->path, "/");
+	else if (slash)
+		buf_append(&s->path, s->dir, (size_t)(slash - s->dir));
+	else
+		buf_append_str(&s->path, ".");
+	enum err e = io_dir_sync(s->io, buf_str(&s->path));
+	return e == ERR_IO || e == ERR_CRASHED ? e : OK;
+}
+
 /* A store that has an identity has a first block too: so a journal without any is damage, never youth. */
 static enum err birth(struct start *s)
 {
 	struct log *l = s->log;
-	enum err e = birth_mark(s);
+	enum err e = birth_name(s);
+	if (e == OK) e = birth_mark(s);
 	if (e == OK) e = birth_wipe(s);
 	if (e != OK) return refuse(s, e, "cannot be made: %s", err_text(e));
 	birth_identity(l);
@@ -165,22 +181,6 @@ static enum err birth(struct start *s)
 		diag_line(l->diag, DIAG_INFO, "log store %s is new: %u slots of %llu KiB", s->dir,
 			l->identity.slot_count, (unsigned long long)(l->identity.slot_bytes / KIB));
 	return refuse(s, e, "cannot be made: %s", err_text(e));
-}
-
-static enum err dir_ensure(struct start *s)
-{
-	enum err e = io_dir_make(s->io, s->dir);
-	if (e != OK) return ok_if(e, ERR_EXISTS);
-	/* Its name must outlive a loss of power too. */
-	const char *slash = strrchr(s->dir, '/');
-	buf_clear(&s->path);
-	if (slash == s->dir)
-		buf_append_str(&s->path, "/");
-	else if (slash)
-		buf_append(&s->path, s->dir, (size_t)(slash - s->dir));
-	else
-		buf_append_str(&s->path, ".");
-	return io_dir_sync(s->io, buf_str(&s->path));
 }
 
 static enum err start_identity(struct start *s)
@@ -221,7 +221,7 @@ static enum err start_identity(struct start *s)
 
 static enum err start_lock(struct start *s)
 {
-	enum err e = dir_ensure(s);
+	enum err e = ok_if(io_dir_make(s->io, s->dir), ERR_EXISTS);
 	if (e != OK) return refuse(s, e, "the directory cannot be made: %s", err_text(e));
 	e = io_file_open(s->io, start_path(s, "lock"), IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_LOCK, &s->log->lock);
 	if (e == ERR_LOCKED) return refuse(s, e, "is in use by another process");
@@ -259,6 +259,9 @@ static enum err start_slots(struct start *s)
 	struct log *l = s->log;
 	enum err e = ok_if(io_dir_make(s->io, start_path(s, "journal")), ERR_EXISTS);
 	if (e == OK) e = ok_if(io_dir_make(s->io, start_path(s, "groups")), ERR_EXISTS);
+	/* S5 holds for names as well: what an earlier process made and did not live to sync counts only now. */
+	if (e == OK) e = io_dir_sync(s->io, start_path(s, "journal"));
+	if (e == OK) e = io_dir_sync(s->io, s->dir);
 	for (uint32_t k = 0; e == OK && k < l->journal.slot_count; k++) e = slot_open(s, k);
 	return refuse(s, e, "the journal cannot be opened: %s", err_text(e));
 }
@@ -539,6 +542,33 @@ static void start_adopt_round(struct log *l)
 	settle_record(l, &next);
 }
 
+/* An empty state store has taken the place of the one that was set aside: to the next start that is no new loss. */
+static void start_record_loss(struct start *s)
+{
+	struct settle *t = &s->log->settle;
+	if (!s->state_is_lost) return;
+	struct settled next = {
+		.round = t->round_next++,
+		.sum = 0, /* no commit has this number */
+		.round_before = t->held_round,
+		.sum_before = t->held_sum,
+		.use = t->recorded.use,
+		.use_before = t->recorded.use_before,
+	};
+	settle_record(s->log, &next);
+}
+
+/* S4: the table of the use before the current one stands in for the current one's. When that slot has lost its end or all of it, a new use
+ * begins now, for which the current one stands in. */
+static bool start_replaces_stand_in(struct start *s)
+{
+	struct log *l = s->log;
+	uint64_t use = l->journal.use;
+	if (use < 2) return false;
+	const struct slot_state *before = &s->replay.slots[(use - 2) % l->journal.slot_count];
+	return (before->is_missing || before->is_short) && journal_rotate(l);
+}
+
 static enum err start_record(struct start *s)
 {
 	struct log *l = s->log;
@@ -557,8 +587,10 @@ static enum err start_record(struct start *s)
 		diag_line(l->diag, DIAG_ERROR, "log groups may be missing: what is made now is in doubt");
 		if (!s->replay.lacks_recorded) group_record_lack(l);
 	}
+	start_record_loss(s);
 	start_adopt_round(l);
-	if (!j->gathering && list_is_empty(&j->waiting)) return OK;
+	bool is_anew = start_replaces_stand_in(s);
+	if (!is_anew && !j->gathering && list_is_empty(&j->waiting)) return OK;
 	enum err e = journal_write_now(l);
 	return refuse(s, e, "the journal cannot be written: %s", err_text(e));
 }

@@ -406,6 +406,33 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	fixture_deinit(&f);
 }
 
+/* S7: a leader had no more than what is before the gap; what the damage took behind it is not missed again by the next start. */
+static void a_doubt_ends_with_the_log_it_had(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	long at[32];
+	two_groups(&f, true);
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	owner_attach(&o, &f, 1);
+	log_doubt_end(o.g, 7, 42, wait_on(&w, &f));
+	run(&f);
+	settle(&f); /* what is stranded does not move along */
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_false(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 1);
+	owner_attach(&o, &f, 1);
+	assert_int_equal(read_and_check(&o, 1, 1), 1);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 /* S7, S18: a GONE that is not durable ends nothing; the group is back with its doubt. */
 static void a_doubt_outlives_a_gone_that_was_lost(void **state)
 {
@@ -609,6 +636,30 @@ static void a_state_store_that_vanished_doubts_all(void **state)
 	fixture_deinit(&f);
 }
 
+/* What the loss of the state store did is over with the doubt, also when the next start comes before the next round. */
+static void a_state_store_is_lost_only_once(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	settled_groups(&f);
+	fixture_open(&f);
+	owner_make(&o, &f, 3);
+	fixture_kill(&f);
+	assert_int_equal(unlink(path_in(&f, "state.lmdb")), 0);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1) && in_doubt(&f, 2) && in_doubt(&f, 3));
+	log_doubt_end(log_group_find(f.log, 3), 7, 42, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1) && in_doubt(&f, 2));
+	assert_false(in_doubt(&f, 3));
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -625,6 +676,7 @@ int main(void)
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
+		cmocka_unit_test(a_doubt_ends_with_the_log_it_had),
 		cmocka_unit_test(a_doubt_outlives_a_gone_that_was_lost),
 		cmocka_unit_test(a_block_may_end_in_a_hole),
 		cmocka_unit_test(a_slot_that_vanished_doubts_all),
@@ -632,6 +684,7 @@ int main(void)
 		cmocka_unit_test(a_slot_that_is_not_needed_may_vanish),
 		cmocka_unit_test(a_segment_that_vanished_doubts_its_group),
 		cmocka_unit_test(a_state_store_that_vanished_doubts_all),
+		cmocka_unit_test(a_state_store_is_lost_only_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "log_sim.h"
-#include "round.h"
 
 /* ---- requests ---- */
 
@@ -356,6 +355,7 @@ static bool follows_truth(struct owner *o)
 	if (from > last) return true;
 	if (!owner_admits(o, LOG_ADMIT_RESERVED, ENTRY_HEAD_BYTES)) return false;
 	(void)actor_op(o, (struct model_op) { .kind = OP_TRUNCATE, .index = from });
+	ends_truncate(o, from);
 	log_truncate(o->g, from);
 	o->needs_term = true;
 	return false;
@@ -423,6 +423,7 @@ static bool act_truncate(struct owner *o)
 	if (!owner_admits(o, LOG_ADMIT_RESERVED, ENTRY_HEAD_BYTES)) return false;
 	uint64_t from = floor + 1 + world_below(o->actor->world, m->now.log.last - floor);
 	(void)actor_op(o, (struct model_op) { .kind = OP_TRUNCATE, .index = from });
+	ends_truncate(o, from);
 	log_truncate(o->g, from);
 	o->needs_term = true;
 	world_count(o->actor->world, "log truncate");
@@ -538,6 +539,7 @@ static bool heal(struct owner *o)
 	}
 	if (from <= m->now.log.last) {
 		(void)actor_op(o, (struct model_op) { .kind = OP_TRUNCATE, .index = from });
+		ends_truncate(o, from);
 		log_truncate(o->g, from);
 	}
 	bool has_room = true;
@@ -613,6 +615,17 @@ static bool act_crash_later(struct owner *unused)
 	return true;
 }
 
+/* Between any two steps of the round that is under way, or while the next one asks, if it does that in slices. */
+static bool act_crash_in_round(struct owner *unused)
+{
+	struct actor *a = unused->actor;
+	struct world *w = a->world;
+	if (a->log->settle.phase == ROUND_IDLE) return a->dies_asking = world_chance(w, 40);
+	uint64_t calls = 1 + world_below(w, 8);
+	sim_disk_crash_at(w->node, calls, SIM_SOMETIME, crash_kind(w));
+	return true;
+}
+
 static void actor_closed(void *arg)
 {
 	struct actor *a = arg;
@@ -679,6 +692,7 @@ static const struct act {
 	{ "close", 3, false, act_close },
 	{ "crash", 9, false, act_crash },
 	{ "crash later", 16, false, act_crash_later },
+	{ "crash in a round", 8, false, act_crash_in_round },
 	{ "damage", 14, false, act_damage },
 };
 
@@ -821,7 +835,11 @@ static void actor_line(void *arg, enum diag_level level, const char *line, size_
 static void actor_turn(struct io_turn_hook *h)
 {
 	struct actor *a = CONTAINER_OF(h, struct actor, hook);
-	if (!a->is_over) log_turn_end(a->log);
+	if (a->is_over) return;
+	log_turn_end(a->log);
+	struct world *w = a->world;
+	if (a->dies_asking && a->log->settle.phase == ROUND_ASK && !w->is_draining)
+		sim_node_crash(w->node, crash_kind(w));
 }
 
 static void actor_free(struct actor *a)
@@ -860,6 +878,7 @@ static enum err actor_start(void *arg, struct sim_node *n, struct io *io, void *
 	w->actor = a;
 	w->open_why[0] = '\0';
 	enum err e = log_open(io, &a->diag, &w->log, &a->log, w->open_why, sizeof w->open_why);
+	if (e == OK) ends_start(a);
 	if (e == OK && w->is_newer) accuse(w, VERDICT_WRONG, "a store of a higher format level was opened");
 	if (e == OK && !oracle_start(a)) e = ERR_CRASHED;
 	w->open_error = e;
@@ -876,30 +895,11 @@ static enum err actor_start(void *arg, struct sim_node *n, struct io *io, void *
 	return OK;
 }
 
-/* Where in a settle round did the process end? */
-static void actor_count_end(struct actor *a)
-{
-	static const char *const phases[] = {
-		[ROUND_IDLE] = "crash outside of a round",
-		[ROUND_ASK] = "crash in a round: asking",
-		[ROUND_SYNC] = "crash in a round: waiting for the journal",
-		[ROUND_WORK] = "crash in a round: segments",
-		[ROUND_RECORD] = "crash in a round: recording",
-	};
-	struct world *w = a->world;
-	if (a->is_over) return;
-	const struct settle *t = &a->log->settle;
-	bool is_commit = t->phase == ROUND_WORK && t->round->head.round == t->round->number; /* round.c, round_commit */
-	world_count(w, is_commit ? "crash in a round: state store" : phases[t->phase]);
-	for (unsigned i = 0; i < w->groups_count; i++)
-		if (a->owners[i].refill) world_count(w, "crash in an install");
-}
-
 static void actor_teardown(void *software)
 {
 	struct actor *a = software;
 	struct world *w = a->world;
-	actor_count_end(a);
+	ends_count(a);
 	static const struct {
 		enum counter c;
 		const char *name;

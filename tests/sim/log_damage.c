@@ -103,7 +103,7 @@ struct audit {
 	unsigned count, cap;
 };
 
-static void slot_path(const struct world *w, uint32_t k, char *path, size_t n)
+void slot_path(const struct world *w, uint32_t k, char *path, size_t n)
 {
 	(void)snprintf(path, n, "%s/journal/%02u", w->log.dir, k);
 }

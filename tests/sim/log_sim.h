@@ -7,6 +7,7 @@
  *   log_refill.c an actor refills a group, as a leader would
  *   log_oracle.c  what a start found, against the model
  *   log_damage.c  faults of the disk, and whom they may touch
+ *   log_ends.c    in which step a process ended, from what the next one began: for the floors
  *
  * One world is one seed. It survives the crashes of its machine; the actor does not. */
 #ifndef THEBES_TESTS_SIM_LOG_SIM_H
@@ -51,6 +52,16 @@ struct damage {
 	char what[300];
 };
 
+/* A table that flew when the process ended. */
+struct flown_table {
+	struct buf bytes; /* owned; empty: none */
+	uint32_t slot;
+};
+/* A truncation in a later use than what it truncates. */
+struct trunc_place {
+	uint64_t entry_use, trunc_use; /* 0: none */
+};
+
 struct actor;
 struct world {
 	struct world_options options;
@@ -88,6 +99,9 @@ struct world {
 	bool was_hurt[WORLD_GROUPS_MAX];
 	/* what the oracle keeps about groups that are in doubt */
 	bool is_doubted[WORLD_GROUPS_MAX], doubt_is_durable[WORLD_GROUPS_MAX];
+	/* what log_ends.c keeps from one process to the next */
+	struct flown_table table;
+	struct trunc_place trunc[WORLD_GROUPS_MAX];
 
 	enum verdict verdict;
 	char text[500];
@@ -149,6 +163,7 @@ struct actor {
 	uint64_t req_next, req_expected;  /* completions come in the order of submission */
 	struct owner owners[WORLD_GROUPS_MAX];
 	bool is_closing, is_over;
+	bool dies_asking; /* in the next round that asks for more than a turn */
 	unsigned drained;
 	uint64_t idle_ns, last_progress_ns;
 };
@@ -201,5 +216,13 @@ void damage_level_back(struct world *w); /* the store is of our level again */
 /* A start has read everything: what is not in doubt now has not been touched by the fault. */
 void damage_was_looked_for(struct world *w);
 bool damage_excuses(const struct world *w, unsigned at); /* may this group be in doubt? */
+void slot_path(const struct world *w, uint32_t k, char *path, size_t n);
+
+/* ---- log_ends.c ---- */
+
+void ends_count(struct actor *a);                   /* the process has ended, the power is still there */
+void ends_boot(struct world *w);                    /* the machine is down, nothing has rotted yet */
+void ends_start(struct actor *a);                   /* the log has been opened */
+void ends_truncate(struct owner *o, uint64_t from); /* entries will be truncated now */
 
 #endif

@@ -69,6 +69,7 @@ static void world_shape(struct world *w)
 	w->log.segment_bytes_max = segments_kib[world_below(w, COUNT_OF(segments_kib))] * KIB;
 	w->log.cache_bytes_max = world_below(w, 3) * 16 * KIB + 4096;
 	w->log.entry_bytes_max = slot_bytes / (world_chance(w, 50) ? 4 : 12);
+	w->log.ask_max = world_chance(w, 50) ? 1 + world_below(w, 12) : 4000;
 	w->body_max = (uint32_t)w->log.entry_bytes_max;
 	w->groups_live = 1 + (unsigned)world_below(w, WORLD_GROUPS_LIVE);
 	w->has_damage = world_chance(w, w->options.slant == SLANT_DAMAGE || w->options.slant == SLANT_STATE ? 100 : 45);
@@ -110,6 +111,7 @@ static void world_judge_start(struct world *w)
 static void world_boot(struct world *w)
 {
 	w->is_clean = w->has_died = false;
+	ends_boot(w);
 	damage_at_rest(w);
 	if (world_chance(w, 50)) sim_run_for(w->sim, world_below(w, MILLIS(20)));
 	sim_disk_crash_clear(w->node);
@@ -171,6 +173,7 @@ struct world *world_run(const struct world_options *options)
 void world_free(struct world *w)
 {
 	sim_free(w->sim);
+	buf_deinit(&w->table.bytes);
 	for (unsigned i = 0; i < WORLD_GROUPS_MAX; i++) {
 		model_group_deinit(&w->groups[i]);
 		buf_deinit(&w->conf_first[i]);

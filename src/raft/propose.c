@@ -122,13 +122,27 @@ void propose_lost(struct group *g)
 
 /* ---- completing ---- */
 
+/* The library calls a proposal done when it is committed; done is what the owner has applied. An entry that stopped the group, and what came
+ * behind it, is not, and may be one day by another version. */
+static void take_applied(struct group *g, struct list *done)
+{
+	while (!list_is_empty(&g->finished)) {
+		struct proposal *p = CONTAINER_OF(g->finished.next, struct proposal, link);
+		if (p->result == OK && p->index > g->applied) {
+			if (g->live) return;
+			p->result = ERR_UNKNOWN_OUTCOME;
+		}
+		list_push_back(done, list_pop_front(&g->finished));
+	}
+}
+
 void propose_finish(struct group *g)
 {
 	struct list done, barriers, *l;
 	/* Only what is there now: completions may propose. */
 	list_init(&done);
 	list_init(&barriers);
-	list_splice_back(&done, &g->finished);
+	take_applied(g, &done);
 	list_splice_back(&barriers, &g->barriers_finished);
 	LIST_EACH (node, &done) {
 		size_t bytes = CONTAINER_OF(node, struct proposal, link)->bytes;

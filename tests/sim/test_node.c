@@ -103,7 +103,7 @@ static void what_nobody_wants_goes_after_a_start_too(void **state)
 	bed_close(&b);
 }
 
-static void poison_done(struct proposal *p) { (void)p; }
+static void poison_done(struct proposal *p) { p->term = 0; }
 static void nothing(struct io_timer *t) { (void)t; }
 
 enum { KIND_MSG = 1, KIND_UNKNOWN = 200 }; /* the room's enum stream_record_kind, as on disk */
@@ -126,6 +126,8 @@ static void propose_poison(struct bed *b, struct proposal *p)
 	b->w.nudge.fire = nothing;
 	io_timer_start(sim_node_io(b->w.n), &b->w.nudge, 0); /* a turn of the loop */
 	sim_run_for(b->w.s, SECONDS(1));
+	assert_int_equal(p->term, 0);
+	assert_int_equal(p->result, ERR_UNKNOWN_OUTCOME); /* it is committed, and nobody has applied it */
 }
 
 static void is_before_the_poison(const struct bed *b, uint64_t hash)

@@ -28,6 +28,14 @@ static void refuse_lost(struct api_request *r, const char *damaged)
 	}
 }
 
+/* By the index it is there: then its entry was taken by damage. */
+static bool is_live(struct api_request *r)
+{
+	struct station *s =
+		r->filter.n ? NULL : stations_find(r->api->stations, r->account->name, slice_of_str(r->stream));
+	return s && stream_is_live(station_stream(s), r->seq);
+}
+
 /* The disk would not give it: that passes, unless the stream is in doubt by now. */
 static void refuse_unread(struct api_request *r)
 {
@@ -61,7 +69,7 @@ static void got(struct stream_read *q)
 	}
 	if (e != OK || !exact) {
 		stream_read_release(q);
-		refuse_lost(r, NULL);
+		refuse_lost(r, is_live(r) ? "the message is lost" : NULL);
 		return;
 	}
 	const struct stream_msg *m = &q->msgs[0];

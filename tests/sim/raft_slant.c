@@ -313,6 +313,26 @@ static void pipeline_step(struct raft_world *w)
 	}
 }
 
+/* ---- S11 ---- */
+
+static void poison_open(struct raft_world *w)
+{
+	three_open(w);
+	w->poison = 60 + sim_below(w->s, 60);
+}
+
+/* Behind the entry the machine starts again, once: it must stop at the same place. */
+static void poison_step(struct raft_world *w)
+{
+	if (w->at.step == 0 && w->oracle.next_number >= w->poison + 30) {
+		off(w, 0);
+		step_to(w, 1);
+	} else if (w->at.step == 1 && is_off(w, 0)) {
+		on(w, 0);
+		step_to(w, 2);
+	}
+}
+
 /* ---- G7 ---- */
 
 static void open_conf_open(struct raft_world *w)
@@ -663,6 +683,7 @@ static const struct raft_slant slants[] = {
 	[SLANT_OLD_TAIL] = { old_tail_open, old_tail_step, old_tail_passes, 40 },
 	[SLANT_TRANSFERS] = { transfers_open, transfers_step, transfers_passes, 40 },
 	[SLANT_SLOW_WRITE] = { three_open, slow_write_step, slow_write_passes, 15 },
+	[SLANT_POISON] = { poison_open, poison_step, NULL, 8 },
 	[SLANT_PIPELINE] = { pipeline_open, pipeline_step, NULL, 5 },
 	[SLANT_OPEN_CONF] = { open_conf_open, open_conf_step, open_conf_passes, 10 },
 	[SLANT_LONG_TAIL] = { long_tail_open, long_tail_step, NULL, 12 },

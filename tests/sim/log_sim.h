@@ -49,6 +49,7 @@ struct damage {
 	bool touches[WORLD_GROUPS_MAX];
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */
+	uint64_t use;  /* of the journal's slot that it is in; 0: elsewhere */
 	char what[300];
 };
 

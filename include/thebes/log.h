@@ -117,6 +117,13 @@ struct log_group_ops {
 	unsigned (*live_permille)(void *owner, uint64_t first, uint64_t last);
 	/* A read found damage; the group is in doubt from now on (S7). */
 	void (*doubted)(void *owner);
+	/* S15, all three or none (NULL). The lowest sequence in [from, to] whose record is to be erased from this disk, 0: none. Its message is dead, and the
+	 * record that said so is applied; entries from which something was erased are holes to backfill (S14), as if they were left out. */
+	uint64_t (*erase_next)(void *owner, uint64_t from, uint64_t to);
+	/* Erasing begins; `erased` will be about those that erase_next tells now. */
+	void (*erasing)(void *owner);
+	/* The bytes of all these are gone: from segments, from the journal, from memory. */
+	void (*erased)(void *owner);
 };
 void log_group_attach(struct log_group *g, const struct log_group_ops *ops, void *owner);
 void log_group_detach(struct log_group *g);
@@ -186,6 +193,9 @@ void log_commit(struct log_group *g, uint64_t index);
 void log_applied(struct log_group *g, uint64_t index, uint64_t term, struct slice conf, uint64_t conf_index);
 /* Entries below `index` are no longer needed by the owner: whole segments under it are dropped in the next settle round. */
 void log_trim(struct log_group *g, uint64_t index);
+/* The owner has records to be erased (S15): begins in a second or so, or when what is being erased is done. Until `erased` is called or the owner
+ * is attached anew further calls mean nothing; after a start or an attach the owner asks again. */
+void log_erase(struct log_group *g);
 /* Asks for a settle round even if no slot is full (shutdown, tests, a rewrite that is due). */
 void log_settle_now(struct log *l, struct log_req *req);
 

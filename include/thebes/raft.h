@@ -142,6 +142,10 @@ struct group_ops {
 	void (*capture)(void *owner, struct state_batch *batch); /* keys that begin with byte 0 are the room's */
 	void (*settled)(void *owner, uint64_t index);
 	unsigned (*live_permille)(void *owner, uint64_t first, uint64_t last);
+	/* As in log_group_ops, all three or none (S15). */
+	uint64_t (*erase_next)(void *owner, uint64_t from, uint64_t to);
+	void (*erasing)(void *owner);
+	void (*erased)(void *owner);
 	/* True: this replica leads in `term`, and everything committed before it is applied: proposals may be admitted. False: that ended,
 	 * now. Completions of what was in flight (ERR_UNKNOWN_OUTCOME) come after it. */
 	void (*lead)(void *owner, bool leading, uint64_t term);
@@ -223,6 +227,9 @@ must_check enum err group_accept(struct group *g, struct group_accept *a);
 
 /* The owner needs entries below `index` no more (log_trim, held back while a follower is being refilled from here). */
 void group_trim(struct group *g, uint64_t index);
+
+/* The owner has records to be erased from this replica's disk (log_erase). */
+void group_erase(struct group *g);
 
 /* ---- members ---- */
 

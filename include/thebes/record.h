@@ -56,8 +56,9 @@ must_check enum err entry_next(struct slice *in, struct entry_head *head, struct
 /* ---- batches and records ---- */
 
 /* A record's kinds belong to the stream (stream.h); the log never looks at them. */
+enum { RECORD_ERASED = 0x80 }; /* flag: its subject, headers and payload are zeroes of the same length (S15) */
 struct record {
-	uint8_t kind, flags;           /* flags: bit 0 compressed, bit 1 encrypted (reserved) */
+	uint8_t kind, flags;           /* flags: bit 0 compressed, bit 1 encrypted (reserved), bit 7 RECORD_ERASED */
 	uint64_t seq;                  /* stream sequence, 0 when the record has none */
 	int64_t time_ns;               /* since 1970, decided by the leader */
 	struct slice subject;          /* at most 65535 bytes */
@@ -79,5 +80,14 @@ struct batch_head {
 must_check enum err batch_open(struct slice body, struct batch_head *head, struct slice *records);
 /* The next record, crc checked, slices borrowed from *in, moved behind it. ERR_EOF at the end, ERR_CORRUPT. */
 must_check enum err record_next(struct slice *in, struct record *out);
+
+/* ---- erasing (S15) ---- */
+
+/* Erases, in one whole and verified entry, the records whose sequences are among `seqs` (rising): what they held becomes zeroes, lengths stay,
+ * all checksums are made anew, also those of *h. The same records erased in the same entry give the same bytes on every replica, but
+ * for what its head says of the replica. True when anything was changed. */
+must_check bool entry_erase(struct entry_head *h, uint8_t *entry, size_t n, const uint64_t *seqs, size_t count);
+/* Would entry_erase change anything in this body of a command? */
+bool entry_erasable(struct slice body, const uint64_t *seqs, size_t count);
 
 #endif

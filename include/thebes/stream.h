@@ -152,8 +152,9 @@ must_check enum err stream_propose_msg(
 	struct stream *s, const struct stream_publish *m, struct stream_req *r, uint64_t *seq);
 /* Any other record of the consumer room: opaque here, handed to stream_consumer_ops.apply. Copied. r may be NULL. */
 must_check enum err stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *r);
-/* Deletes one message (MSG.DELETE). ERR_NOT_FOUND when it is gone already. Reads the message first when it must: asynchronous. */
-void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *r);
+/* Deletes one message (MSG.DELETE). ERR_NOT_FOUND when it is gone already. Reads the message first when it must: asynchronous. `erase`: its
+ * bytes leave the disk of every replica some seconds later (S15); r does not wait for that. */
+void stream_delete_msg(struct stream *s, uint64_t seq, bool erase, struct stream_req *r);
 /* Purge (ADR-10): filter empty = all; seq 0 = no bound, else up to but excluding; keep 0 = none. r->seq counts what went. */
 void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t keep, struct stream_req *r);
 /* interest retention: removes what no consumer wants any more, after a consumer went or changed its filter. Works in the background; OK: all

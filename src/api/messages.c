@@ -217,7 +217,7 @@ static void delete_synced(struct stream_req *sync)
 		return;
 	}
 	r->stream_req = (struct stream_req) { .done = msg_deleted };
-	stream_delete_msg(station_stream(s), r->seq, &r->stream_req);
+	stream_delete_msg(station_stream(s), r->seq, !r->no_erase, &r->stream_req);
 	station_mark_dirty(s);
 }
 

@@ -188,6 +188,7 @@ void log_group_detach(struct log_group *g)
 	g->ops = NULL;
 	g->owner = NULL;
 	settle_forget_owner(g->log, g);
+	erase_forget_owner(g);
 }
 
 /* ---- writing ---- */

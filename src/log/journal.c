@@ -15,13 +15,6 @@ enum {
 	BLOCK_CAP_MIN = 64 * 1024,
 	LIST_GROUPS_MAX = 4096,
 	CLOSING_MS = 50,
-	ZERO_PIECE = 16 * 1024,
-	ZERO_PIECES = 64, /* of them are a chunk */
-	ZERO_CHUNK = ZERO_PIECES * ZERO_PIECE,
-	ZERO_BEGIN = 32 * 1024,      /* so much the journal holds before any is written */
-	ZERO_MARGIN_MIN = 64 * 1024, /* left alone between what is gathered and the zeroes, at first; more as above */
-	ZERO_AHEAD_MIN = 2 * 1024 * 1024, /* at first; more with what the journal holds */
-	ZERO_AHEAD = 32 * 1024 * 1024,
 };
 
 /* ---- blocks in memory ---- */
@@ -90,8 +83,11 @@ static void journal_trim_recent(struct log *l)
 		if (b->cap < 2 * b->bytes) break; /* the older ones have been through here */
 		block_shrink(j, b);
 	}
-	while (j->recent_count && j->recent_bytes > l->options.cache_bytes_max && recent_at(j, 0)->is_durable) {
+	while (j->recent_count && recent_at(j, 0)->is_durable) {
 		struct block *b = recent_at(j, 0);
+		bool is_erased = b->use <= j->forget_use;
+		if (!is_erased && j->recent_bytes <= l->options.cache_bytes_max) break;
+		if (is_erased) memset(b->p, 0, b->cap);
 		j->recent_head++;
 		j->recent_count--;
 		j->recent_bytes -= b->cap;
@@ -162,7 +158,7 @@ static uint64_t slot_overhead(const struct log *l)
 static uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 /* End of what is assigned in the current use. */
-static uint64_t journal_end(const struct journal *j)
+uint64_t journal_end(const struct journal *j)
 {
 	const struct block *b = j->gathering;
 	return b ? b->offset + b->n + (uint64_t)b->list_max * 8 + block_list_bytes(j->previous_count) : j->next_at;
@@ -369,6 +365,13 @@ static void block_seal(struct log *l)
 	list_push_back(&j->waiting, &b->link_by_order);
 }
 
+uint64_t journal_last_use(const struct log *l)
+{
+	const struct journal *j = &l->journal;
+	uint64_t table = round_up(BLOCK_HEAD_BYTES + table_bytes(l->groups_count), BLOCK_ALIGN);
+	return journal_end(j) > table ? j->use : j->use - 1;
+}
+
 bool journal_rotate(struct log *l)
 {
 	struct journal *j = &l->journal;
@@ -517,6 +520,12 @@ static bool journal_is_zeroing(const struct journal *j, const struct block *b)
 	return z->is_running && z->use == b->use && z->from < b->offset + b->bytes && b->offset < z->to;
 }
 
+static void slot_note_written(const struct log *l, const struct block *b)
+{
+	struct slot *slot = journal_slot(l, b->use);
+	slot->written_to = u64_max(slot->written_to, b->offset + b->bytes);
+}
+
 static void block_fly(struct log *l, struct block *b)
 {
 	struct journal *j = &l->journal;
@@ -534,6 +543,7 @@ static void block_fly(struct log *l, struct block *b)
 		.started_ns = io_now_precise_ns(l->io),
 		.is_unsynced = log_fault(l, FAULT_bug_s1_two_in_flight) && !j->unsynced,
 	};
+	slot_note_written(l, b);
 	io_timer_stop(l->io, &j->idle);
 	log_job(l, IO_LANE_JOURNAL, &j->job.job);
 }
@@ -553,6 +563,7 @@ enum err journal_write_now(struct log *l)
 			.block = b,
 			.chain_before = j->chain,
 		};
+		slot_note_written(l, b);
 		journal_run(&w.job);
 		e = w.result;
 		if (e != OK) break;
@@ -663,62 +674,6 @@ static void journal_idle(struct io_timer *t)
 {
 	struct log *l = CONTAINER_OF(t, struct log, journal.idle);
 	(void)journal_close_tail(l);
-}
-
-/* ---- zeroes ahead: the first writes of a file's blocks cost its file system more than later ones ---- */
-
-static void zero_run(struct io_job *job)
-{
-	struct zero_job *z = CONTAINER_OF(job, struct zero_job, job);
-	static const uint8_t zeroes[ZERO_PIECE];
-	struct slice pieces[ZERO_PIECES];
-	unsigned count = 0;
-	for (uint64_t at = z->from; at < z->to; at += ZERO_PIECE)
-		pieces[count++] = slice_of(zeroes, (size_t)u64_min(ZERO_PIECE, z->to - at));
-	z->result = io_file_write(z->file, z->from, pieces, count);
-	z->sync_result = io_file_sync(z->file);
-}
-
-static void zero_done(struct io_job *job)
-{
-	struct zero_job *z = CONTAINER_OF(job, struct zero_job, job);
-	struct log *l = z->log;
-	z->is_running = false;
-	/* A write that finds no room is not the journal's failure: what was to be zeroes holds nothing. A failed sync of this file, whatever
-	 * it says, may have taken a block's failure with it (S17). */
-	enum err e = z->sync_result != OK ? z->sync_result : z->result == ERR_NO_SPACE ? OK : z->result;
-	if (e != OK && !l->is_dead) log_die(l, "journal: a slot could not be zeroed ahead: %s", err_text(e));
-	journal_submit(l);
-	log_job_done(l);
-}
-
-static void zero_step(struct log *l)
-{
-	struct journal *j = &l->journal;
-	uint64_t first = journal_pos(l, 1, 0), ring = journal_pos(l, j->slot_count + 1, 0);
-	if (j->zero.is_running || l->is_closing || l->is_dead) return;
-	/* A store that holds next to nothing yet starts sooner without. */
-	if (journal_pos(l, j->use, j->next_at) < first + u64_min(ZERO_BEGIN, j->slot_bytes / 8)) return;
-	const struct block *b = j->gathering;
-	uint64_t end = journal_pos(l, j->use, b ? b->offset + b->n : j->next_at), written = end - first;
-	/* A margin, so that the next block does not have to wait; small while little is written, for what is written there is slow. */
-	uint64_t from = end + u64_min((b ? b->cap : 0) + j->block_bytes_target / 4, ZERO_MARGIN_MIN + 2 * written);
-	j->zeroed_pos = u64_max(j->zeroed_pos, round_up(from, BLOCK_ALIGN));
-	ASSERT(j->zeroed_pos >= first);
-	uint64_t ahead = u64_min(ZERO_AHEAD_MIN + 2 * written, u64_min(ZERO_AHEAD, j->slot_bytes / 2));
-	if (j->zeroed_pos >= ring || j->zeroed_pos >= from + ahead) return;
-	uint64_t use = j->zeroed_pos / j->slot_bytes, at = j->zeroed_pos % j->slot_bytes;
-	j->zero = (struct zero_job) {
-		.job = { .run = zero_run, .done = zero_done },
-		.log = l,
-		.file = journal_slot(l, use)->file,
-		.use = use,
-		.from = at,
-		.to = u64_min(at + ZERO_CHUNK, j->slot_bytes),
-		.is_running = true,
-	};
-	j->zeroed_pos = journal_pos(l, use, j->zero.to);
-	log_job(l, IO_LANE_DISK, &j->zero.job);
 }
 
 /* ---- life ---- */

@@ -195,6 +195,7 @@ void log_close(struct log *l, void (*closed)(void *arg), void *arg)
 {
 	ASSERT(!l->is_closing && closed);
 	l->is_closing = true;
+	erase_deinit(l);
 	l->closed = closed;
 	l->closed_arg = arg;
 	log_turn_end(l);

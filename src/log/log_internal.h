@@ -254,6 +254,9 @@ struct log_group {
 		claimed; /* … up to here the log is proven, if it turns out to be all here: its entries may come as moved ones */
 	struct segment_range unsure; /* … entries that something lost may have replaced; to 0: none */
 	uint32_t rewrite_at;         /* position of the segment that is looked at next */
+	bool wants_erase;            /* S15: the owner has asked … */
+	bool is_erasing;             /* … and erasing has begun since … */
+	bool erase_failed;           /* … but something could not be reached */
 	uint32_t epoch; /* raised when what a read was planned on is no longer so: settle, install, truncate */
 	uint32_t cuts;  /* raised when entries that a read may have given are void: install, truncate */
 };
@@ -284,6 +287,8 @@ void group_truncate(struct log_group *g, uint64_t from);
 struct slot {
 	struct io_file *file;    /* owned */
 	uint64_t floating_bytes; /* of entries in it that float */
+	uint64_t written_to;     /* nothing but zeroes lies behind it */
+	bool is_suspect;         /* S15: something in it may have to be erased: zeroed once it is free */
 };
 
 /* One block: gathering, waiting, in flight or kept in memory. */
@@ -320,6 +325,7 @@ struct zero_job {
 	uint64_t use, from, to; /* of its slot's first use */
 	enum err result, sync_result;
 	bool is_running;
+	bool is_erasing, is_last; /* S15: of a slot that is free, and `use` is the next one that it will have */
 };
 
 enum { LIST_GROUPS_MORE = 16 }; /* groups that are made while a block gathers: room in its list for so many */
@@ -356,6 +362,8 @@ struct journal {
 	uint64_t recent_bytes;
 	uint8_t *spare; /* owned: a large buffer for the next gathering block */
 	uint32_t spare_cap;
+	uint64_t forget_use;  /* S15: blocks of uses up to this one leave memory at the end of the turn */
+	uint64_t erase_retry; /* … when zeroing may be tried again, after it found no room */
 };
 void journal_init(struct log *l);
 void journal_deinit(struct log *l);
@@ -387,6 +395,17 @@ bool journal_will_have_room(const struct log *l, uint64_t bytes, uint64_t use);
 bool journal_has_rest(const struct log *l, uint64_t frames_bytes, unsigned more_blocks);
 uint64_t table_bytes(uint64_t groups_count);
 void journal_forget_group(struct log *l, const struct log_group *g);
+/* The last use in which there is anything but a table. */
+uint64_t journal_last_use(const struct log *l);
+/* End of what is assigned in the current use. */
+uint64_t journal_end(const struct journal *j);
+
+/* zero.c */
+void zero_step(struct log *l);
+/* S15: all that was ever written into the slots is to be overwritten with zeroes, slot by slot, as soon as they are free. */
+void journal_suspect_all(struct log *l);
+bool journal_has_suspects(const struct log *l);
+bool journal_has_free_suspects(const struct log *l); /* which are being zeroed */
 /* The entry's bytes if its block is in memory. */
 bool journal_view(const struct log *l, const struct log_ref *r, struct slice *entry);
 
@@ -481,6 +500,37 @@ void rewrite_look(struct log *l, const struct round *r);
 bool rewrite_is_ready(const struct log *l, const struct log_group *g);
 void rewrite_forget_group(struct log *l, const struct log_group *g);
 
+/* Begins to look at one segment for what is to be erased; *passed is set once nothing of that is in it. False: another plan is there. */
+must_check bool rewrite_erase(struct log *l, struct log_group *g, uint32_t at);
+
+/* ---- erasing (erase.c) ---- */
+
+enum erase_phase {
+	ERASE_IDLE,
+	ERASE_ENTRIES, /* until a round has settled all that lay in the journal when it began: it copies nothing that is to be erased */
+	ERASE_SEGMENTS, /* segment by segment: what was settled before is written anew */
+	ERASE_RING,     /* until the old segments are unlinked, and every slot was free and zeroed */
+};
+struct erase {
+	enum erase_phase phase;
+	struct io_timer begin;  /* asked for: it begins then */
+	struct io_timer retry;  /* while it goes on: what can go on by itself no more is tried again */
+	uint64_t mark_use;      /* everything to be erased in the journal lies in uses up to this one */
+	uint64_t group, seq;    /* where it is among the segments */
+	uint64_t seq_next;      /* where to go on when the segment that is being looked at is passed */
+	bool is_passed;         /* … nothing to be erased is in it any more */
+	bool is_failed;         /* … it is damaged */
+	uint64_t rounds_wanted; /* since anything came of it */
+	uint64_t oldest_use;    /* … at that time */
+	uint64_t begun_ns, ended_ns, lasted_ns;
+	uint32_t slots_zeroed, segments_written;
+};
+void erase_init(struct log *l);
+void erase_deinit(struct log *l);
+/* Goes on as far as it can; called with every step of settling. */
+void erase_step(struct log *l);
+void erase_forget_owner(struct log_group *g);
+
 /* ---- entries out of the slots, on a worker (fetch.c) ---- */
 
 struct fetch_item {
@@ -539,6 +589,7 @@ struct log {
 	struct journal journal;
 	struct settle settle;
 	struct space space;
+	struct erase erase;
 	uint64_t floating_bytes, refs_bytes; /* of all groups */
 	struct adopt_job *adopting;          /* owned, while identity is rewritten */
 	struct index_job *index_job;         /* owned, while an .idx is written anew */

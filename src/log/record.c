@@ -206,3 +206,55 @@ enum err record_next(struct slice *in, struct record *out)
 	*in = slice_from(*in, bytes);
 	return OK;
 }
+
+/* ---- erasing (S15) ---- */
+
+/* Is the record at the front one of those whose bytes must go, and are they there? */
+static bool record_is_erasable(const uint8_t *record, const uint64_t *seqs, size_t count)
+{
+	uint64_t seq = le64_get(record + RECORD_AT_SEQ);
+	if (seq == 0 || record[RECORD_AT_FLAGS] & RECORD_ERASED) return false;
+	size_t low = 0, high = count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (seqs[mid] < seq)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < count && seqs[low] == seq;
+}
+
+static void record_erase(uint8_t *p, uint64_t bytes)
+{
+	p[RECORD_AT_FLAGS] |= RECORD_ERASED;
+	memset(p + RECORD_HEAD_BYTES, 0, bytes - RECORD_HEAD_BYTES);
+	le32_put(p + RECORD_AT_CRC, crc32c(0, p + RECORD_AT_LENGTH, bytes - RECORD_AT_LENGTH));
+}
+
+bool entry_erasable(struct slice body, const uint64_t *seqs, size_t count)
+{
+	struct batch_head head;
+	struct slice in;
+	if (batch_open(body, &head, &in) != OK) return false;
+	for (uint64_t bytes; (bytes = record_whole_bytes(in)) != 0; in = slice_from(in, bytes))
+		if (record_is_erasable(in.p, seqs, count)) return true;
+	return false;
+}
+
+bool entry_erase(struct entry_head *h, uint8_t *entry, size_t n, const uint64_t *seqs, size_t count)
+{
+	uint8_t *body = entry + ENTRY_HEAD_BYTES;
+	struct batch_head head;
+	struct slice in;
+	bool any = false;
+	ASSERT(n == entry_bytes(h->body_bytes));
+	if (h->kind != ENTRY_COMMAND || batch_open(slice_of(body, h->body_bytes), &head, &in) != OK) return false;
+	for (uint64_t bytes; (bytes = record_whole_bytes(in)) != 0; in = slice_from(in, bytes)) {
+		if (!record_is_erasable(in.p, seqs, count)) continue;
+		record_erase(body + (in.p - body), bytes);
+		any = true;
+	}
+	if (any) entry_head_encode(h, slice_of(body, h->body_bytes), entry);
+	return any;
+}

@@ -510,6 +510,8 @@ static enum err start_position(struct start *s)
 		j->previous_count = BLOCK_GROUPS_ALL;
 	}
 	j->is_closing_last = (r->last_flags & BLOCK_CLOSING) != 0;
+	for (uint32_t k = 0; k < j->slot_count; k++)
+		j->slots[k].written_to = u64_min(round_up(r->slots[k].data_end, BLOCK_ALIGN), j->slot_bytes);
 	return OK;
 }
 

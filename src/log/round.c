@@ -14,9 +14,21 @@ static void group_bad(struct round_group *rg, uint64_t from, uint64_t to)
 
 /* ---- one group ---- */
 
+struct slice entry_without(const struct seq_set *erase, struct entry_head *h, struct slice entry, struct buf *copy)
+{
+	struct slice body = slice_of(entry.p + ENTRY_HEAD_BYTES, h->body_bytes);
+	if (h->kind != ENTRY_COMMAND || !entry_erasable(body, erase->p, erase->count)) return entry;
+	buf_clear(copy);
+	buf_append_slice(copy, entry);
+	bool any = entry_erase(h, copy->p, copy->n, erase->p, erase->count);
+	ASSERT(any);
+	return buf_slice(copy);
+}
+
 static enum err group_copy(struct round *r, struct round_group *rg, struct segment_writer *w)
 {
 	struct fetch f = { .files = r->files, .slot_count = r->slot_count };
+	struct buf erased = { 0 };
 	enum err e = OK;
 	for (uint32_t i = 0; e == OK && i < rg->copies.count; i++) {
 		struct entry_head h;
@@ -31,9 +43,11 @@ static enum err group_copy(struct round *r, struct round_group *rg, struct segme
 			e = OK;
 			continue;
 		}
+		if (e == OK && rg->erase.count) entry = entry_without(&rg->erase, &h, entry, &erased);
 		if (e == OK) e = segment_writer_add(w, &h, entry);
 		rg->settled_count++;
 	}
+	buf_deinit(&erased);
 	buf_deinit(&f.bytes);
 	return e;
 }
@@ -148,6 +162,7 @@ void round_group_free(struct round_group *rg)
 	buf_deinit(&rg->meta_bytes);
 	buf_deinit(&rg->state);
 	rewrite_plan_free(rg->rewrite);
+	mem_free(rg->erase.p);
 	mem_free(rg);
 }
 

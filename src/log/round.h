@@ -6,6 +6,16 @@
 
 #include "log_internal.h"
 
+/* Sequences, rising. */
+struct seq_set {
+	uint64_t *p; /* owned */
+	uint32_t count, cap;
+};
+/* Adds what the owner wants to be erased in (before, last]. */
+void seq_set_ask(struct seq_set *set, const struct log_group *g, uint64_t before, uint64_t last);
+/* The verified entry as it is to be stored: itself, or a copy in `copy` without what is to be erased. */
+struct slice entry_without(const struct seq_set *erase, struct entry_head *h, struct slice entry, struct buf *copy);
+
 struct round_group {
 	struct log_group *g; /* borrowed by the loop; NULL once the group went or was installed anew */
 	bool is_notified;    /* its owner is still the one that was asked */
@@ -28,6 +38,7 @@ struct round_group {
 	struct buf meta_bytes, state; /* owned, the worker's */
 	uint64_t settled_count;
 	struct rewrite_plan *rewrite; /* owned, or NULL */
+	struct seq_set erase; /* owned: of the records in `copies` that are not to be copied as they are (S15) */
 };
 
 struct round {
@@ -74,6 +85,7 @@ struct rewrite_row {
 	uint16_t records;
 	uint8_t kind;
 	bool is_dead;
+	bool is_erased; /* something in it is to be erased */
 };
 struct rewrite_plan {
 	struct io_job job;
@@ -89,12 +101,19 @@ struct rewrite_plan {
 	struct segment_range bad;
 	enum err result;
 	bool is_reading, is_ready;
+	/* S15: the plan was made to erase these, if they are there */
+	bool erases;
+	struct seq_set erase; /* owned */
+	uint32_t erase_count; /* rows that hold some */
+	struct buf entry;     /* owned: the worker's */
 };
 void rewrite_plan_free(struct rewrite_plan *p);
 /* The plan for this group if one is complete: the round's from now on. */
 struct rewrite_plan *rewrite_take(struct log *l, const struct log_group *g);
-/* Entries below it are left out by the plan. */
+/* Entries below it are left out by the plan, or something in them is. */
 uint64_t rewrite_hole_to(const struct rewrite_plan *p);
+/* The round that wrote it is recorded: what is being erased hears of it. */
+void rewrite_outcome(struct log *l, const struct rewrite_plan *p);
 /* On the settle worker: writes the segment anew and puts it in the place of the old one in the list. */
 must_check enum err rewrite_apply(struct io *io, struct rewrite_plan *p, struct segment_list *list);
 

@@ -119,9 +119,10 @@ must_check enum err segment_writer_seal(struct segment_writer *w);
 /* Frees; also after an error, when what was written is left over (the next writer goes over it). Take `list` before. */
 void segment_writer_deinit(struct segment_writer *w);
 
-/* Writes the segment anew without the entries that `keep` refuses, as a sealed one under a new name, durable when it returns; the old
+/* Writes the segment anew without the entries that `keep` refuses, and with what it makes of the others (it may point *entry, and fill *h
+ * accordingly, at a copy of the same size that is valid until its next call), as a sealed one under a new name, durable when it returns; the old
  * one stays. out->entry_count 0: none was kept and no file was made. ERR_CORRUPT: *bad, and no file is left. */
-typedef bool segment_keep_fn(void *arg, const struct entry_head *h);
+typedef bool segment_keep_fn(void *arg, struct entry_head *h, struct slice *entry);
 must_check enum err segment_rewrite(struct io *io, const struct segment_place *p, const struct segment_info *s,
 	segment_keep_fn *keep, void *arg, struct segment_info *out, struct segment_range *bad);
 

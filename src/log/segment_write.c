@@ -364,9 +364,10 @@ struct rewrite {
 static bool rewrite_entry(void *arg, const struct entry_head *h, struct slice entry)
 {
 	struct rewrite *r = arg;
-	if (!r->keep(r->arg, h)) return true;
-	if (r->w->list.count == 0) r->result = writer_create(r->w, h->index, r->number);
-	if (r->result == OK) r->result = writer_take(r->w, h, entry);
+	struct entry_head kept = *h;
+	if (!r->keep(r->arg, &kept, &entry)) return true;
+	if (r->w->list.count == 0) r->result = writer_create(r->w, kept.index, r->number);
+	if (r->result == OK) r->result = writer_take(r->w, &kept, entry);
 	return r->result == OK;
 }
 

@@ -214,8 +214,7 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 	group_trim(rg, g);
 	rg->rewrite = rewrite_take(r->log, g);
 	/* What the rewrite leaves out are holes too. */
-	if (rg->rewrite && rg->rewrite->dead_count)
-		rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, rewrite_hole_to(rg->rewrite));
+	if (rg->rewrite) rg->meta.contiguous_from = u64_max(rg->meta.contiguous_from, rewrite_hole_to(rg->rewrite));
 	uint64_t first = settle_to + 1;
 	if (rg->meta.segments.count)
 		first = rg->meta.segments.rows[0].first_index;
@@ -242,6 +241,11 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 	}
 }
 
+static uint64_t seq_before(const struct log_group *g, uint64_t index)
+{
+	return index - 1 > g->settled_index ? refs_at(&g->refs, index - 1)->seq_last : g->settled_seq;
+}
+
 static bool entry_is_dead(const struct log_group *g, uint64_t index)
 {
 	const struct log_ref *ref = refs_at(&g->refs, index);
@@ -255,8 +259,7 @@ static bool entry_is_dead(const struct log_group *g, uint64_t index)
 		.record_count = ref->records,
 		.body_bytes = ref->body_bytes,
 	};
-	uint64_t before = index - 1 > g->settled_index ? refs_at(&g->refs, index - 1)->seq_last : g->settled_seq;
-	return g->ops->entry_is_dead(g->owner, &h, before);
+	return g->ops->entry_is_dead(g->owner, &h, seq_before(g, index));
 }
 
 /* True when the group is done with; false when the slice of this turn is used up. */
@@ -269,6 +272,10 @@ static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_t
 		const struct log_ref *ref = refs_at(&g->refs, r->cursor_index);
 		if (ref->use && !entry_is_dead(g, r->cursor_index)) {
 			fetch_items_push(&rg->copies, r->cursor_index, ref);
+			uint32_t before = rg->erase.count;
+			seq_set_ask(&rg->erase, g, seq_before(g, r->cursor_index), ref->seq_last);
+			/* S15: what is erased cannot be sent to whoever has yet to apply it. */
+			if (rg->erase.count > before) rg->hole_to = r->cursor_index + 1;
 			continue;
 		}
 		if (ref->use) r->dead_count++;
@@ -490,6 +497,7 @@ static void group_settled(struct round *r, struct round_group *rg)
 		settle_bury_segment(l, g, &rg->rewrite->segment, r->number);
 		diag_count(l->diag, COUNTER_log_segments_rewritten);
 	}
+	if (rg->rewrite) rewrite_outcome(l, rg->rewrite);
 	if (rg->rewrite && rg->rewrite->bad.from) group_damaged(g, rg->rewrite->bad, "damaged in a segment");
 	g->epoch++;
 	diag_add(l->diag, COUNTER_log_entries_settled, rg->settled_count);
@@ -694,6 +702,7 @@ void settle_step(struct log *l)
 	}
 	rewrite_step(l);
 	grave_step(l);
+	erase_step(l);
 }
 
 void log_settle_now(struct log *l, struct log_req *req)
@@ -719,6 +728,7 @@ void settle_init(struct log *l)
 	t->step.fire = settle_slice;
 	t->retry.fire = settle_retry;
 	t->round_next = 1;
+	erase_init(l);
 }
 
 void settle_deinit(struct log *l)
@@ -730,4 +740,5 @@ void settle_deinit(struct log *l)
 	t->round = NULL;
 	rewrite_deinit(l);
 	grave_deinit(l);
+	erase_deinit(l);
 }

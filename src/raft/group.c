@@ -78,6 +78,37 @@ static unsigned on_live_permille(void *owner, uint64_t first, uint64_t last)
 	return g->ops->live_permille(g->owner, first, last);
 }
 
+/* S15. An entry from which something was erased is a hole to backfill: while a follower is being refilled that waits. */
+static uint64_t on_erase_next(void *owner, uint64_t from, uint64_t to)
+{
+	struct group *g = owner;
+	uint64_t seq = g->ops->erase_next ? g->ops->erase_next(g->owner, from, to) : 0;
+	if (!seq || !g->pin) return seq;
+	g->erases_all = false;
+	return 0;
+}
+
+static void on_erasing(void *owner)
+{
+	struct group *g = owner;
+	g->erases_all = true;
+	if (g->ops->erasing) g->ops->erasing(g->owner);
+}
+
+static void on_erased(void *owner)
+{
+	struct group *g = owner;
+	if (!g->erases_all)
+		log_erase(g->log);
+	else if (g->ops->erased)
+		g->ops->erased(g->owner);
+}
+
+void group_erase(struct group *g)
+{
+	if (g->log && g->state == GROUP_RUNNING) log_erase(g->log);
+}
+
 bool group_is_sole_voter(const struct group *g)
 {
 	struct members m;
@@ -107,6 +138,9 @@ static const struct log_group_ops log_ops = {
 	.settled = on_settled,
 	.live_permille = on_live_permille,
 	.doubted = on_doubted,
+	.erase_next = on_erase_next,
+	.erasing = on_erasing,
+	.erased = on_erased,
 };
 
 void group_log_attach(struct group *g) { log_group_attach(g->log, &log_ops, g); }

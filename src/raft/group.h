@@ -179,7 +179,8 @@ struct group {
 	struct accept *accept;   /* owned, NULL: none; what is lost is being given up */
 	bool accept_failed;      /* the owner's state is no longer that of `applied` */
 	uint64_t pin;            /* entries above it stay while a follower is refilled; 0: none */
-	uint64_t trim_index;     /* what the owner let go; the log may know of less */
+	bool erases_all;     /* nothing that the owner wants to be erased was withheld from the log since `erasing` */
+	uint64_t trim_index; /* what the owner let go; the log may know of less */
 
 	void (*closed)(void *owner);
 	bool gone;

@@ -90,10 +90,26 @@ static void capture_ids(struct machine *m, struct state_batch *batch, struct buf
 	}
 }
 
+/* erasures: {first u64, last u64}… */
+static void capture_erasures(struct machine *m, struct state_batch *batch, struct buf *value)
+{
+	if (!m->erasures_dirty) return;
+	buf_clear(value);
+	for (uint32_t i = 0; i < m->erasures.count; i++) {
+		buf_append_le64(value, m->erasures.p[i].first);
+		buf_append_le64(value, m->erasures.p[i].last);
+	}
+	if (value->n)
+		state_batch_put(batch, SLICE("e"), buf_slice(value));
+	else
+		state_batch_del(batch, SLICE("e"));
+	m->erasures_captured = true;
+}
+
 /* Everything again, for an install: marks all as changed first. */
 static void mark_all(struct machine *m)
 {
-	m->config_dirty = true;
+	m->config_dirty = m->erasures_dirty = true;
 	for (uint64_t i = m->seqs.base; i < m->seqs.base + m->seqs.count; i++) {
 		struct seq_block *k = seq_index_block(&m->seqs, i);
 		if (k && !list_is_linked(&k->link_by_dirty)) list_push_back(&m->seqs.dirty, &k->link_by_dirty);
@@ -118,6 +134,7 @@ void machine_capture(struct machine *m, struct state_batch *batch, bool all)
 	capture_blocks(m, batch, &value);
 	capture_subjects(m, batch, &value);
 	capture_ids(m, batch, &value);
+	capture_erasures(m, batch, &value);
 	if (m->consumers) m->consumers->capture(m->consumers_arg, batch, all);
 	buf_deinit(&value);
 }
@@ -133,6 +150,7 @@ void machine_settled(struct machine *m)
 {
 	if (m->consumers) m->consumers->settled(m->consumers_arg);
 	if (m->config_captured) m->config_dirty = m->config_captured = false;
+	if (m->erasures_captured) m->erasures_dirty = m->erasures_captured = false;
 	if (m->seqs.freed_captured)
 		forget_first(m->seqs.freed, sizeof *m->seqs.freed, &m->seqs.freed_count, &m->seqs.freed_captured);
 	if (m->subjects.gone_captured)
@@ -151,7 +169,7 @@ void machine_settled(struct machine *m)
 	}
 }
 
-/* ---- restore: keys come in order of their bytes: b, c, d, h, k, s ---- */
+/* ---- restore: keys come in order of their bytes: b, c, d, e, h, k, s ---- */
 
 static enum err restore_header(struct machine *m, struct slice v)
 {
@@ -199,6 +217,18 @@ static enum err restore_id(struct machine *m, uint64_t seq, struct slice v)
 	return OK;
 }
 
+static enum err restore_erasures(struct machine *m, struct slice v)
+{
+	if (v.n == 0 || v.n % 16 || m->erasures.count) return ERR_CORRUPT;
+	for (uint64_t before = 0; v.n; v = slice_from(v, 16)) {
+		uint64_t first = le64_get(v.p), last = le64_get(v.p + 8);
+		if (first <= before || first > last) return ERR_CORRUPT;
+		erasures_add(&m->erasures, first, last);
+		before = last;
+	}
+	return OK;
+}
+
 enum err machine_restore(struct machine *m, struct slice key, struct slice value)
 {
 	if (key.n == 0) return ERR_CORRUPT;
@@ -209,6 +239,7 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 		return machine_apply(m, 0, &(struct record) { .kind = RECORD_CONFIG, .payload = value },
 			&(struct machine_event) { 0 });
 	case 'd': return key.n == 9 ? restore_id(m, key_number(key), value) : ERR_CORRUPT;
+	case 'e': return key.n == 1 ? restore_erasures(m, value) : ERR_CORRUPT;
 	case 'h': return restore_header(m, value);
 	case 'k': return OK; /* the consumer room's: stream.c hands them out */
 	case 's':

@@ -20,6 +20,7 @@ void machine_deinit(struct machine *m)
 	seq_index_deinit(&m->seqs);
 	subjects_deinit(&m->subjects);
 	msg_ids_deinit(&m->ids);
+	erasures_deinit(&m->erasures);
 	buf_deinit(&m->last_msg_id);
 }
 
@@ -158,7 +159,31 @@ static void subject_dropped(void *arg, uint32_t id, uint32_t count)
 	subjects_removed(&d->m->subjects, e, 0, d->below, count);
 }
 
-static enum err apply_drop(struct machine *m, struct slice in, uint64_t *removed)
+/* Also what was gone already when this is applied: whoever asked was told that it was there. */
+static void erase_later(struct machine *m, uint64_t seq)
+{
+	if (seq == 0 || seq > m->seqs.last_seq) return;
+	erasures_add(&m->erasures, seq, seq);
+	m->erasures_dirty = true;
+	m->erasures_captured = false;
+}
+
+uint64_t machine_erase_next(const struct machine *m, uint64_t from, uint64_t to)
+{
+	uint64_t seq = u64_max(from, 1);
+	while ((seq = erasures_next(&m->erasures, seq)) != 0 && seq <= to)
+		if (!seq_index_is_live(&m->seqs, seq++)) return seq - 1;
+	return 0;
+}
+
+void machine_erased(struct machine *m, const struct erasures *gone)
+{
+	erasures_subtract(&m->erasures, gone);
+	m->erasures_dirty = true;
+	m->erasures_captured = false;
+}
+
+static enum err apply_drop(struct machine *m, struct slice in, bool erases, uint64_t *removed)
 {
 	if (in.n < 8) return ERR_CORRUPT;
 	uint64_t live = m->seqs.live, number = le64_get(in.p);
@@ -174,6 +199,7 @@ static enum err apply_drop(struct machine *m, struct slice in, uint64_t *removed
 		size_t n = le16_get(in.p + 12);
 		if (in.n < 14 + n) return ERR_CORRUPT;
 		machine_remove(m, le64_get(in.p), slice_of(in.p + 14, n), le32_get(in.p + 8));
+		if (erases) erase_later(m, le64_get(in.p));
 		in = slice_from(in, 14 + n);
 	}
 	*removed = live - m->seqs.live;
@@ -218,6 +244,8 @@ static bool config_is_whole(struct slice json)
 enum err machine_check(const struct record *r, uint64_t *last_seq)
 {
 	bool good = false;
+	/* The log gives nothing out to be applied that was erased: what is missing would make another state of it. */
+	if (r->flags & RECORD_ERASED) return ERR_CORRUPT;
 	switch ((enum stream_record_kind)r->kind) {
 	case RECORD_MSG:
 	case RECORD_SKIP:
@@ -236,6 +264,7 @@ enum err machine_check(const struct record *r, uint64_t *last_seq)
 enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev)
 {
 	*ev = (struct machine_event) { .kind = (enum stream_record_kind)r->kind, .seq = r->seq };
+	if (r->flags & RECORD_ERASED) return ERR_CORRUPT;
 	enum err e = OK;
 	switch (ev->kind) {
 	case RECORD_MSG: e = apply_msg(m, r, ev); break;
@@ -245,7 +274,7 @@ enum err machine_apply(struct machine *m, uint64_t index, const struct record *r
 		remember_id(m, r);
 		m->last_time_ns = r->time_ns;
 		break;
-	case RECORD_DROP: e = apply_drop(m, r->payload, &ev->removed); break;
+	case RECORD_DROP: e = apply_drop(m, r->payload, (r->flags & MACHINE_DROP_ERASES) != 0, &ev->removed); break;
 	case RECORD_CLEAR: apply_clear(m, &ev->removed); break;
 	case RECORD_CONFIG: e = apply_config(m, r->payload); break;
 	case RECORD_CONSUMER:

@@ -3,7 +3,7 @@
  * no clock, no raft: every function here gives the same result on every replica.
  *
  * Keys in the state store (after the group): 'c' configuration · 'h' header · 'b' + block number (8, big-endian) · 's' + subject id (4) ·
- * 'd' + sequence (8): a remembered message id · 'k' + …: the consumer room's. */
+ * 'd' + sequence (8): a remembered message id · 'e' what is to be erased here · 'k' + …: the consumer room's. */
 #ifndef THEBES_STREAM_MACHINE_H
 #define THEBES_STREAM_MACHINE_H
 
@@ -28,6 +28,10 @@ enum machine_msg_flags {            /* record.flags of RECORD_MSG; bits 0 and 1 
 };
 /* The id under which a message is remembered: Nats-Msg-Id, or msg-id of the Memphis SDKs; p NULL when it has none. */
 struct slice machine_msg_id(struct slice headers);
+
+enum machine_drop_flags {
+	MACHINE_DROP_ERASES = 4
+}; /* record.flags of RECORD_DROP: the messages that it names are to be erased (S15) */
 
 /* ---- subjects ---- */
 
@@ -96,6 +100,27 @@ struct msg_id *msg_ids_find(const struct msg_ids *d, struct slice id);
 void msg_ids_add(struct msg_ids *d, struct slice id, uint64_t seq, int64_t time_ns);
 void msg_ids_expire(struct msg_ids *d, int64_t before_ns);
 
+/* ---- what is to be erased from the disk of this replica (S15; erasures.c) ---- */
+
+struct erasure { /* sequences first..last; those of them that are alive are not meant */
+	uint64_t first, last;
+};
+/* So many are told apart; more than that are put together with their neighbours, which erases dead messages in between too. */
+enum { ERASURES_MAX = 16 * 1024 };
+struct erasures {
+	struct erasure *p; /* owned, rising, not touching */
+	uint32_t count, cap;
+	uint32_t max;
+};
+void erasures_deinit(struct erasures *e);
+void erasures_add(struct erasures *e, uint64_t first, uint64_t last);
+/* Takes out what is in `gone`. */
+void erasures_subtract(struct erasures *e, const struct erasures *gone);
+void erasures_copy(struct erasures *to, const struct erasures *from); /* over what it held */
+uint64_t erasures_total(const struct erasures *e);
+/* The lowest sequence >= seq that is in it; 0: none. */
+uint64_t erasures_next(const struct erasures *e, uint64_t seq);
+
 /* ---- the state ---- */
 
 struct machine {
@@ -104,6 +129,8 @@ struct machine {
 	struct seq_index seqs;
 	struct subjects subjects;
 	struct msg_ids ids;
+	struct erasures erasures; /* in the state store, but not in the hash: each replica is done at its own time */
+	bool erasures_dirty, erasures_captured;
 	struct buf last_msg_id;
 	int64_t time_ns; /* of the last record: the state's own clock */
 	int64_t first_time_ns, last_time_ns;
@@ -127,6 +154,10 @@ struct machine_event { /* what the leader wants to know of a record that was app
 must_check enum err machine_apply(struct machine *m, uint64_t index, const struct record *r, struct machine_event *ev);
 bool machine_keeps(const struct machine *m);
 void machine_remove(struct machine *m, uint64_t seq, struct slice subject, uint64_t bytes);
+/* The lowest sequence in [from, to] that is dead and to be erased; 0: none. */
+uint64_t machine_erase_next(const struct machine *m, uint64_t from, uint64_t to);
+/* These are gone from the disk. */
+void machine_erased(struct machine *m, const struct erasures *gone);
 
 /* ---- what damage took is given up (group_accept) ---- */
 

@@ -539,9 +539,11 @@ enum err stream_propose_consumer(struct stream *s, struct slice body, struct str
 	return stream_add_record(s, &r, req, false);
 }
 
-enum err stream_propose_drop(struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req)
+enum err stream_propose_drop(
+	struct stream *s, struct slice drop, bool erases, uint64_t msgs, uint64_t bytes, struct stream_req *req)
 {
 	struct record r = { .kind = RECORD_DROP, .time_ns = stream_next_time(s), .payload = drop };
+	if (erases) r.flags |= MACHINE_DROP_ERASES;
 	enum err e = stream_add_record(s, &r, req, false);
 	if (e != OK) return e;
 	s->open->drops += msgs;

@@ -213,7 +213,8 @@ void retain_run(struct stream *s)
 	s->dropping_msgs -= msgs;
 	s->dropping_bytes -= bytes;
 	bool holds = msgs == 0 || stream_room_for_drop(s, drop.n);
-	if (!holds || (msgs && stream_propose_drop(s, buf_slice(&drop), msgs, bytes, NULL) != OK)) retain_reset(s);
+	if (!holds || (msgs && stream_propose_drop(s, buf_slice(&drop), false, msgs, bytes, NULL) != OK))
+		retain_reset(s);
 	buf_deinit(&drop);
 	if (s->leading) arm_age(s, full ? NULL : facts_front(&s->head), now);
 	s->head.has_more = full;

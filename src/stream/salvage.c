@@ -22,7 +22,9 @@ void machine_salvage_deinit(struct machine_salvage *v)
 
 void machine_salvage_msg(const struct machine *m, struct machine_salvage *v, const struct record *r)
 {
-	if (r->kind != RECORD_MSG || r->seq <= v->seqs.last_seq || !seq_index_is_live(&m->seqs, r->seq)) return;
+	if (r->kind != RECORD_MSG || r->flags & RECORD_ERASED || r->seq <= v->seqs.last_seq ||
+		!seq_index_is_live(&m->seqs, r->seq))
+		return;
 	if (v->seqs.live) seq_index_skip_to(&v->seqs, r->seq - 1);
 	uint64_t bytes = stream_msg_bytes(&m->config, r->subject.n, r->headers.n, r->payload.n);
 	struct subject_entry *e = subjects_get(&v->subjects, r->subject);
@@ -112,6 +114,7 @@ bool salvage_apply(struct stream *s, uint64_t index, struct slice body)
 		bool is_seq = r.kind == RECORD_MSG || r.kind == RECORD_SKIP;
 		if (is_seq && r.seq <= m->seqs.last_seq) continue;
 		if (is_seq) machine_skip_to(m, r.seq - 1);
+		if (r.flags & RECORD_ERASED) continue;
 		if (r.kind == 0 || r.kind >= RECORD_KIND_END) return false;
 		if (machine_apply(m, index, &r, &ev) != OK && is_seq) return false;
 	}

@@ -2,6 +2,45 @@
 /* Life of a stream and its side of the group: load, apply, capture, lead. */
 #include "stream_internal.h"
 
+/* ---- erasing (S15) ---- */
+
+static void erase_counted(struct stream *s)
+{
+	uint64_t now = erasures_total(&s->machine.erasures);
+	diag_add(s->options.diag, COUNTER_stream_erasures, now - u64_min(now, s->erasures_told));
+	s->erasures_told = now;
+}
+
+static void erase_noted(struct stream *s)
+{
+	erase_counted(s);
+	chunks_clear(s); /* what was read may hold it */
+}
+
+static uint64_t on_erase_next(void *owner, uint64_t from, uint64_t to)
+{
+	const struct stream *s = owner;
+	return machine_erase_next(&s->machine, from, to);
+}
+
+static void on_erasing(void *owner)
+{
+	struct stream *s = owner;
+	erasures_copy(&s->erasing, &s->machine.erasures);
+}
+
+static void on_erased(void *owner)
+{
+	struct stream *s = owner;
+	uint64_t before = erasures_total(&s->machine.erasures);
+	chunks_clear(s);
+	machine_erased(&s->machine, &s->erasing);
+	s->erasures_told = erasures_total(&s->machine.erasures);
+	diag_add(s->options.diag, COUNTER_stream_erased, before - s->erasures_told);
+	erasures_deinit(&s->erasing);
+	if (s->machine.erasures.count) group_erase(s->group);
+}
+
 /* ---- what the group asks ---- */
 
 /* The stored state on its way: made on a worker, of nothing that the loop knows. */
@@ -64,6 +103,9 @@ static enum err on_take(void *owner, struct group_load *l)
 	s->machine.consumers_arg = arg;
 	s->recent_count = 0;
 	if (t) take_consumers(s, buf_slice(&t->consumers.ops));
+	if (diag_fault(s->options.diag, FAULT_bug_s15_list_forgotten)) erasures_deinit(&s->machine.erasures);
+	erasures_deinit(&s->erasing);
+	erase_counted(s);
 	if (diag_fault(s->options.diag, FAULT_bug_dedup_forgotten)) msg_ids_expire(&s->machine.ids, INT64_MAX);
 	return OK;
 }
@@ -111,6 +153,7 @@ static void apply_record(struct stream *s, uint64_t index, const struct record *
 	if (is_left_out(s, r)) return;
 	enum err e = machine_apply(&s->machine, index, r, &ev);
 	ASSERT(e == OK); /* machine_check has looked at it */
+	if (ev.kind == RECORD_DROP && r->flags & MACHINE_DROP_ERASES) erase_noted(s);
 	if (!s->leading) return;
 	if (ev.kind == RECORD_MSG || ev.kind == RECORD_SKIP) stream_ahead_applied(s, r);
 	if (ev.kind == RECORD_MSG) tidy_msg(s, r);
@@ -218,6 +261,9 @@ static const struct group_ops stream_group_ops = {
 	.capture = on_capture,
 	.settled = on_settled,
 	.live_permille = on_live_permille,
+	.erase_next = on_erase_next,
+	.erasing = on_erasing,
+	.erased = on_erased,
 	.lead = on_lead,
 	.state_hash = on_state_hash,
 	.salvage = on_salvage,
@@ -347,6 +393,7 @@ void stream_free(struct stream *s)
 	map_deinit(&s->ahead_ids);
 	buf_deinit(&s->ahead_last_id);
 	machine_deinit(&s->machine);
+	erasures_deinit(&s->erasing);
 	stream_config_deinit(&s->wanted);
 	mem_free(s->recent);
 	ledger_release(&s->memory, s->memory.used_bytes); /* of a machine that crashed: nobody answers */
@@ -420,6 +467,7 @@ void stream_turn_end(struct stream *s)
 	if (!retain_waits(s)) stream_flush(s);
 	if (s->closing) return;
 	reads_first_time(s);
+	if (s->machine.erasures.count) group_erase(s->group);
 	/* Not while applying: the log hears of a whole run of entries at its end. */
 	if (s->machine.seqs.live == 0) group_trim(s->group, s->machine.index);
 }

@@ -67,6 +67,8 @@ struct ahead_id {
 struct stream {
 	struct stream_options options;
 	struct machine machine;
+	struct erasures erasing;     /* what the log is erasing now */
+	uint64_t erasures_told;      /* how many are outstanding, as the counters have it */
 	struct stream_config wanted; /* what the catalogue says */
 	struct ledger memory;        /* of batches, until they are applied */
 	struct group *group;
@@ -121,7 +123,7 @@ void stream_held_run(struct stream *s);
 /* Before a drop that counts on messages in flight: makes room for it. False when that made the log refuse some of those messages. */
 must_check bool stream_room_for_drop(struct stream *s, size_t bytes);
 must_check enum err stream_propose_drop(
-	struct stream *s, struct slice drop, uint64_t msgs, uint64_t bytes, struct stream_req *req);
+	struct stream *s, struct slice drop, bool erases, uint64_t msgs, uint64_t bytes, struct stream_req *req);
 must_check enum err stream_propose_clear(struct stream *s, struct stream_req *req);
 /* A message of this leader's is applied; the batch at `index` is applied: they are no longer ahead. */
 void stream_ahead_applied(struct stream *s, const struct record *r);

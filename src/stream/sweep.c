@@ -13,6 +13,7 @@ struct sweep {
 	uint64_t next, end; /* [next, end) */
 	uint64_t left;      /* at most so many more */
 	uint64_t removed;
+	bool erases;        /* what goes is to be erased from the disks (S15) */
 	bool unwanted_only; /* interest: only what no consumer wants */
 	uint32_t *excess;   /* owned; per subject id how many of its oldest go; NULL: not asked */
 	uint32_t excess_ids;
@@ -76,8 +77,9 @@ static void propose(struct sweep *w, bool clears)
 	struct sweep_drop *d = NEW(struct sweep_drop);
 	*d = (struct sweep_drop) { .req.done = drop_done, .sweep = w, .msgs = w->msgs };
 	w->flight++;
-	enum err e = clears ? stream_propose_clear(w->stream, &d->req)
-			    : stream_propose_drop(w->stream, buf_slice(&w->drop), w->msgs, w->bytes, &d->req);
+	enum err e =
+		clears ? stream_propose_clear(w->stream, &d->req)
+		       : stream_propose_drop(w->stream, buf_slice(&w->drop), w->erases, w->msgs, w->bytes, &d->req);
 	w->msgs = w->bytes = 0;
 	buf_clear(&w->drop);
 	if (e == OK) return;
@@ -212,7 +214,7 @@ void stream_sync(struct stream *s, struct stream_req *req)
 	}
 }
 
-void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
+void stream_delete_msg(struct stream *s, uint64_t seq, bool erase, struct stream_req *req)
 {
 	if (diag_fault(s->options.diag, FAULT_bug_delete_not_logged)) {
 		req->seq = 1;
@@ -221,6 +223,7 @@ void stream_delete_msg(struct stream *s, uint64_t seq, struct stream_req *req)
 	}
 	struct sweep *w = sweep_make(s, req, SLICE_NULL, seq, seq + 1);
 	w->left = 1;
+	w->erases = erase;
 	sweep_step(w);
 }
 

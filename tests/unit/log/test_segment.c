@@ -604,14 +604,16 @@ static void foreign_files_are_refused(void **state)
 
 /* ---- rewriting and cleaning ---- */
 
-static bool keep_odd(void *arg, const struct entry_head *h)
+static bool keep_odd(void *arg, struct entry_head *h, struct slice *entry)
 {
 	(void)arg;
+	(void)entry;
 	return h->index % 2 == 1;
 }
-static bool keep_none(void *arg, const struct entry_head *h)
+static bool keep_none(void *arg, struct entry_head *h, struct slice *entry)
 {
 	(void)arg;
+	(void)entry;
 	(void)h;
 	return false;
 }

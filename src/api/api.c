@@ -80,6 +80,8 @@ void api_answer(struct api_request *r, struct buf *fields)
 	buf_printf(&b, "{\"type\":\"io.nats.jetstream.api.v1.%s\"", r->type);
 	if (fields) buf_append_slice(&b, buf_slice(fields));
 	buf_append_byte(&b, '}');
+	r->api->total++;
+	if (!r->api->closing) r->home->total++;
 	send(r, buf_slice(&b));
 	audit(r, buf_slice(&b));
 	buf_deinit(&b);
@@ -87,10 +89,35 @@ void api_answer(struct api_request *r, struct buf *fields)
 	api_drop(r);
 }
 
-void api_fail(struct api_request *r)
+/* Of DIRECT.GET (spec 5.7). */
+static void fail_direct(struct api_request *r)
 {
 	struct buf b = { 0 };
+	const char *status = r->error.id == JS_NO_MESSAGE     ? "404 Message Not Found"
+			     : r->error.id == JS_INVALID_JSON ? "408 Malformed Request"
+			     : r->error.id != JS_BAD_REQUEST  ? NULL
+			     : r->body.n                      ? "408 Bad Request"
+							      : "408 Empty Request";
+	if (status) {
+		buf_printf(&b, "NATS/1.0 %s\r\n\r\n", status);
+	} else {
+		buf_printf(&b, "NATS/1.0 500 %s\r\n\r\n", r->error.text);
+	}
+	struct msg m = { .subject = api_reply(r), .header = buf_slice(&b), .account = r->account };
+	if (!r->api->closing) (void)router_publish(&r->account->router, &m);
+	buf_deinit(&b);
+	api_drop(r);
+}
+
+void api_fail(struct api_request *r)
+{
+	if (r->is_direct) {
+		fail_direct(r);
+		return;
+	}
+	struct buf b = { 0 };
 	r->api->errors++;
+	if (!r->api->closing) r->home->errors++;
 	buf_printf(&b, ",\"error\":{\"code\":%u,\"err_code\":%u,\"description\":", js_error_http(r->error.id),
 		js_error_code(r->error.id));
 	api_string_print(&b, slice_of_str(r->error.text));
@@ -237,6 +264,7 @@ static struct api_request *request_make(struct api_account *a, const struct msg 
 	struct api_request *r = NEW(struct api_request);
 	r->api = a->api;
 	r->account = a->account;
+	r->home = a;
 	r->reply = mem_zalloc(m->reply.n + 1);
 	memcpy(r->reply, m->reply.p, m->reply.n);
 	r->type = "system_response";
@@ -270,12 +298,35 @@ static bool is_pull_of_nobody(struct api_account *a, struct slice rest)
 	return !s || !consumers_find(station_consumers(s), slice_from(rest, (size_t)dot + 1));
 }
 
-/* Requests that a handler answers get an error; pulls and direct gets have nobody who listens. */
-static bool refuse_disabled(struct api_account *a, const struct row *row, struct slice subject, const struct msg *m)
+/* Streams that do not allow it have nobody who listens. */
+static bool is_direct_of_nobody(struct api_account *a, struct slice rest)
 {
-	if ((row && row->handler == api_consumer_next) || slice_has_prefix(subject, SLICE("DIRECT.GET"))) return false;
+	ptrdiff_t dot = slice_find(rest, '.');
+	struct slice name = dot < 0 ? rest : slice_first(rest, (size_t)dot);
+	struct station *s = stations_find(a->api->stations, a->account->name, name);
+	return !s || !stream_config(station_stream(s))->allow_direct;
+}
+
+/* What follows the stream's name is the subject whose last message is wanted. */
+static void direct_get(struct api_account *a, struct slice rest, const struct msg *m)
+{
+	struct api_request *r = request_make(a, m);
+	r->is_direct = true;
+	r->stream = take_token(&rest);
+	if (rest.n) {
+		r->tail = mem_zalloc(rest.n + 1);
+		memcpy(r->tail, rest.p, rest.n);
+	} else {
+		buf_append_slice(&r->body, m->payload);
+	}
+	api_msg_get(r);
+}
+
+/* Requests that a handler answers get an error; pulls and direct gets have nobody who listens. */
+static bool refuse_disabled(struct api_account *a, const struct row *row, const struct msg *m)
+{
+	if (row && (row->handler == api_consumer_next || row->handler == api_direct_get)) return false;
 	if (m->reply.n == 0) return true;
-	a->api->total++;
 	struct api_request *r = request_make(a, m);
 	if (row) r->type = row->type;
 	api_refuse(r, JS_NOT_ENABLED_FOR_ACCOUNT, NULL);
@@ -289,16 +340,19 @@ static bool api_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 	if (m->subject.n <= prefix_n) return false;
 	struct slice subject = slice_from(m->subject, prefix_n), rest = SLICE_NULL;
 	const struct row *row = row_of(subject, &rest);
-	if (!a->is_enabled) return refuse_disabled(a, row, subject, m);
+	if (!a->is_enabled) return refuse_disabled(a, row, m);
 	if (row && row->handler == api_consumer_next) {
 		if (is_pull_of_nobody(a, rest)) return false; /* no responders */
 		pull(a, rest, m);
 		return true;
 	}
-	if (slice_has_prefix(subject, SLICE("DIRECT.GET")))
-		return false; /* nobody has allow_direct here: no responders, spec §5.7 */
+	bool is_direct = row && row->handler == api_direct_get;
+	if (is_direct && is_direct_of_nobody(a, rest)) return false;
 	if (m->reply.n == 0) return true;
-	a->api->total++;
+	if (is_direct) {
+		direct_get(a, rest, m);
+		return true;
+	}
 	struct api_request *r = request_make(a, m);
 	if (!row) {
 		api_refuse(r, JS_BAD_REQUEST, NULL);
@@ -320,7 +374,9 @@ static bool api_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 	return true;
 }
 
-void api_consumer_next(struct api_request *r) { api_drop(r); } /* its requests take the short way above */
+/* Their requests take the short way above. */
+void api_consumer_next(struct api_request *r) { api_drop(r); }
+void api_direct_get(struct api_request *r) { api_drop(r); }
 
 static bool api_deliver_ack(struct sink *k, struct sub *sub, const struct msg *m)
 {

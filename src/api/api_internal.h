@@ -13,6 +13,7 @@ struct api_account {
 	struct account *account;
 	struct sink api_sink, ack_sink;
 	struct sub api_sub, ack_sub, domain_sub;
+	uint64_t total, errors; /* requests that were answered */
 	bool is_enabled;
 };
 
@@ -20,8 +21,9 @@ struct api_request {
 	struct list link, link_by_wait;
 	struct api *api;
 	struct account *account;
-	const char *type; /* response type */
-	char *reply;      /* owned, like all here */
+	struct api_account *home; /* of the account, as long as the api is not closing */
+	const char *type;         /* response type */
+	char *reply;              /* owned, like all here */
 	char *stream, *consumer, *tail;
 	char *audited; /* the request's subject, when somebody listens to what is asked and answered; else NULL */
 	struct buf body;
@@ -37,7 +39,8 @@ struct api_request {
 	struct stream_config config;
 	struct slice filter;
 	uint64_t seq, wait_until_ns;
-	bool recovers; /* waits until its stream is in service again */
+	bool recovers;  /* waits until its stream is in service again */
+	bool is_direct; /* of DIRECT.GET: the message itself is the answer, a status what is no message */
 	bool did_create, has_changed, no_header, no_erase,
 		in_catalogue; /* in_catalogue: its configuration is being written there; has_changed: was */
 };

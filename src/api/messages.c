@@ -48,6 +48,30 @@ static void refuse_unread(struct api_request *r)
 	}
 }
 
+/* The message as it was published, and where it lies. */
+static void answer_direct(struct api_request *r, const struct stream_msg *m)
+{
+	struct buf header = { 0 }, number = { 0 }, time = { 0 };
+	if (m->header.n) {
+		buf_append_slice(&header, m->header);
+	} else {
+		header_start(&header, 0, NULL);
+	}
+	buf_append_u64(&number, m->seq);
+	time_print(&time, m->time_ns);
+	(void)header_append(&header, SLICE("Nats-Stream"), slice_of_str(r->stream));
+	(void)header_append(&header, SLICE("Nats-Subject"), m->subject);
+	(void)header_append(&header, SLICE("Nats-Sequence"), buf_slice(&number));
+	(void)header_append(&header, SLICE("Nats-Time-Stamp"), buf_slice(&time));
+	struct msg out = {
+		.subject = api_reply(r), .header = buf_slice(&header), .payload = m->payload, .account = r->account
+	};
+	if (!r->api->closing) (void)router_publish(&r->account->router, &out);
+	buf_deinit(&header);
+	buf_deinit(&number);
+	buf_deinit(&time);
+}
+
 static void got(struct stream_read *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, read);
@@ -73,6 +97,12 @@ static void got(struct stream_read *q)
 		return;
 	}
 	const struct stream_msg *m = &q->msgs[0];
+	if (r->is_direct) {
+		answer_direct(r, m);
+		stream_read_release(q);
+		api_drop(r);
+		return;
+	}
 	struct buf b = { 0 };
 	buf_append_str(&b, ",\"message\":{\"subject\":");
 	api_string_print(&b, m->subject);
@@ -115,6 +145,7 @@ static void get_synced(struct stream_req *sync)
 		{ "next_by_subj", JS_TEXT, &next }, { "no_hdr", JS_BOOL, &r->no_header } };
 	json_t *root;
 	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
+	if (r->is_direct && r->tail && r->body.n == 0) last = slice_of_str(r->tail);
 	struct newest n = { 0 };
 	bool bad = (last.n && (next.n || seq)) || (!last.n && !next.n && seq == 0);
 	const char *doubt = last.n ? stream_doubt_about(station_stream(s), 0) : NULL;
@@ -163,7 +194,7 @@ void api_msg_get(struct api_request *r)
 {
 	struct station *s = api_station(r);
 	if (!s) return;
-	if (r->body.n == 0) {
+	if (r->body.n == 0 && !r->tail) {
 		api_refuse(r, JS_BAD_REQUEST, NULL);
 		return;
 	}

@@ -407,8 +407,8 @@ void api_account_info(struct api_request *r)
 		buf_append_str(&b, ",\"domain\":");
 		api_string_print(&b, slice_of_str(r->api->stations->domain));
 	}
-	buf_printf(&b, ",\"api\":{\"total\":%llu,\"errors\":%llu}", (unsigned long long)r->api->total,
-		(unsigned long long)r->api->errors);
+	buf_printf(&b, ",\"api\":{\"total\":%llu,\"errors\":%llu}", (unsigned long long)r->home->total,
+		(unsigned long long)r->home->errors);
 	api_answer(r, &b);
 }
 

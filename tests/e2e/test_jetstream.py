@@ -38,6 +38,13 @@ async def test_account_info(js):
     assert info.streams == 1 and info.consumers == 0 and info.storage > 0
 
 
+async def test_an_accounts_requests_are_counted_when_they_are_answered(js):
+    before = (await js.account_info()).api
+    await refused(js.stream_info("NOPE"), 10059)
+    now = (await js.account_info()).api
+    assert (now.total, now.errors) == (before.total + 2, before.errors + 1)
+
+
 async def test_create_info_update_delete(js):
     created = await js.add_stream(name="S", subjects=["s.*"], max_msgs=10)
     assert created.config.max_msgs == 10 and created.config.storage == "file" and created.config.num_replicas == 1
@@ -93,6 +100,25 @@ async def test_storage(js, storage):
     await fill(js, "S", 10, storage=storage)
     info = await js.stream_info("S")
     assert info.config.storage == storage and info.state.messages == 10
+
+
+async def test_direct_get(nc, js):
+    await js.add_stream(name="S", subjects=["s.>"], allow_direct=True)
+    await js.publish("s.a", b"1", headers={"K": "v"})
+    await js.publish("s.b", b"2")
+    await js.publish("s.a", b"3")
+    got = await nc.request("$JS.API.DIRECT.GET.S", b'{"seq":1}', timeout=5)
+    assert got.data == b"1" and got.headers["K"] == "v"
+    assert [got.headers[key] for key in ("Nats-Stream", "Nats-Subject", "Nats-Sequence")] == ["S", "s.a", "1"]
+    assert got.headers["Nats-Time-Stamp"].endswith("Z")
+    for request, body, wanted in (("S", b'{"last_by_subj":"s.*"}', b"3"), ("S", b'{"seq":2,"next_by_subj":"s.a"}', b"3"),
+                                  ("S.s.b", b"", b"2"), ("S.s.>", b"", b"3")):
+        assert (await nc.request(f"$JS.API.DIRECT.GET.{request}", body, timeout=5)).data == wanted, request
+    for request, body, status in (("S", b'{"seq":9}', "404"), ("S.s.c", b"", "404"), ("S", b"", "408"), ("S", b"{}", "408"),
+                                  ("S", b"{", "408"), ("S", b'{"seq":1,"last_by_subj":"s.a"}', "408")):
+        got = await nc.request(f"$JS.API.DIRECT.GET.{request}", body, timeout=5)
+        assert (got.data, got.headers["Status"]) == (b"", status), request
+    assert (await js.get_msg("S", 2, direct=True)).data == b"2"
 
 
 async def test_delete_a_message(js):

@@ -55,10 +55,10 @@ struct raft_options {
 	bool mute;  /* neither vote nor campaign until raft_unmute (S22) */
 	size_t recent_bytes_max; /* of entries kept in memory per group for followers close behind. Default 512 KiB */
 	size_t group_bytes_max;  /* proposed and not yet applied, per group: beyond it ERR_FULL. Default 8 MiB */
-	size_t node_bytes_max;   /* of all groups together; a quarter of a slot of the log at most. Default 16 MiB */
-	size_t entry_bytes_max;  /* of one proposal; no more than the log's. Default 16 MiB */
-	size_t chunk_bytes_max;  /* of one frame of entries that is built here. Default 256 KiB */
-	unsigned chunk_window;   /* chunks on the way to one lagging follower. Default 4 */
+	size_t node_bytes_max; /* of all groups together. Default 16 MiB; a quarter of a slot of this log at most, whatever is asked */
+	size_t entry_bytes_max; /* of one proposal. Default 16 MiB; at most what this log takes, whatever is asked */
+	size_t chunk_bytes_max; /* of one frame of entries that is built here. Default 256 KiB */
+	unsigned chunk_window;  /* chunks on the way to one lagging follower. Default 4 */
 	/* S11: entries whose application ended the process before, as the node remembers them (raft_applying). A group that reaches one of
 	 * them stops on this node. Copied. */
 	const struct raft_index_of *poison;
@@ -77,6 +77,7 @@ struct raft_groups {
 	struct list all;              /* of groups */
 	struct list awake, dirty;     /* of groups: those that are ticked; those with something to deliver */
 	struct list peers_down;       /* of peers whose link was lost */
+	struct list budgets;          /* of what peers' journals take, and have been sent */
 	struct frame_out *out;        /* owned: the frame being built */
 	struct log_entry *entries;    /* owned: an append being built */
 	unsigned entries_cap;
@@ -198,7 +199,7 @@ struct proposal {
 };
 /* Proposes one command. `body` is a finished batch (batch_end); its memory is taken when the result is OK, *body is then empty. Otherwise
  * nothing was stored and there is no completion: ERR_NOT_LEADER (or not yet, or no more), ERR_FULL (log or budget: back-pressure, retry),
- * ERR_NO_SPACE (S16), ERR_TOO_LARGE, ERR_DOUBT. `what` is LOG_ADMIT_GROWS or LOG_ADMIT_FREES. Completions come in order of index. */
+ * ERR_NO_SPACE (S16), ERR_TOO_LARGE (for this node or another voter), ERR_DOUBT. `what` is LOG_ADMIT_GROWS or LOG_ADMIT_FREES. Completions come in order of index. */
 must_check enum err group_propose(struct group *g, struct proposal *p, struct buf *body, enum log_admission what);
 
 /* A point in time: when it is done with OK, everything that was committed anywhere before the call is applied here, so that a read of the
@@ -245,7 +246,7 @@ struct group_change {
 	uint64_t member;
 	void (*done)(struct group_change *c);
 	/* OK; ERR_NOT_LEADER, ERR_BUSY (one at a time), ERR_EXISTS, ERR_NOT_FOUND, ERR_INVALID (not of that role; the last voter), ERR_FULL:
-	 * nothing was changed. ERR_TIMEOUT: given up, nothing changed. ERR_UNKNOWN_OUTCOME: leadership was lost meanwhile. */
+	 * nothing was changed. ERR_TOO_LARGE: the learner's slots are too small for what this group takes. ERR_TIMEOUT: given up, nothing changed. ERR_UNKNOWN_OUTCOME: leadership was lost meanwhile. */
 	enum err result;
 	struct list link; /* the group's */
 	uint64_t seen, until_ms;

@@ -111,7 +111,9 @@ static const char *append_result_decode(struct reader *r, struct frame *f)
 	a->last_index = take_u64(r);
 	uint64_t flags = take_u64(r);
 	a->refill = flags == 1;
+	a->takes_bytes = take_u64(r);
 	if (flags > 1) return "unknown flags";
+	if (a->takes_bytes == 0 || !is_number(a->takes_bytes)) return "its slots take nothing, or too much";
 	if (!is_number(a->rejected) || !is_number(a->last_index)) return "an index is absurd";
 	return NULL;
 }

@@ -39,6 +39,8 @@ struct frame_append {
 struct frame_append_result {
 	uint64_t term, rejected, last_index;
 	bool refill; /* the replica is damaged where entries cannot heal it: send an install */
+	uint64_t
+		takes_bytes; /* what its journal takes of entries that are not applied, together as well as in one; > 0 */
 };
 struct frame_vote {
 	uint64_t term, last_index, last_term;

@@ -536,8 +536,8 @@ enum err owner_load_now(
 	if (e == OK) e = ops->take(owner, &l);
 	ops->drop(&l);
 	if (e != OK)
-		diag_line(r->diag, DIAG_ERROR, "raft group=%llu the stored state of index %llu cannot be loaded: %s",
-			(unsigned long long)group, (unsigned long long)index, err_text(e));
+		diag_line(r->diag, DIAG_ERROR, "raft group=%s the stored state of index %llu cannot be loaded: %s",
+			log_group_label(log_group_find(r->log, group)), (unsigned long long)index, err_text(e));
 	return e;
 }
 

@@ -56,6 +56,7 @@ struct pending_change {
 	struct buf conf;
 };
 
+struct budget;
 struct backfill;
 struct refill;
 struct install;
@@ -149,6 +150,8 @@ struct group {
 	/* proposals */
 	struct list finished; /* of struct proposal */
 	size_t in_flight_bytes;
+	struct budget *budgets[GROUP_MEMBERS_MAX]; /* of the voters but this one that in_flight_bytes is counted for */
+	unsigned budget_count;
 	struct list barriers_waiting, barriers_reading, barriers_finished; /* of struct group_barrier */
 	bool reading;
 	struct group_change *change;  /* the one under way */
@@ -201,6 +204,13 @@ struct frame_out *group_frame(struct group *g, enum frame_kind kind, uint64_t to
 /* Sends the frame just built, or keeps it until the vote before it is durable. False: lost. */
 bool group_send(struct group *g, uint64_t to, enum raft_lane lane);
 void set_hurry(struct group *g, uint64_t delay_ms);
+/* What a peer says that its journal takes; 0: it has not yet. */
+void budget_heard(struct raft_groups *r, uint64_t peer, uint64_t takes_bytes);
+uint64_t budget_takes(struct raft_groups *r, uint64_t peer);
+/* May so many bytes be proposed, as far as the voters' journals are concerned? OK, ERR_FULL, ERR_TOO_LARGE for one of them. */
+must_check enum err budget_admits(struct group *g, uint64_t bytes);
+void budget_add(struct group *g, size_t bytes);
+void budget_sub(struct group *g, size_t bytes);
 
 /* ---- group.c ---- */
 

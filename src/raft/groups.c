@@ -11,6 +11,14 @@ struct peer_down {
 	uint64_t id;
 };
 
+/* What a peer's journal takes, as it says with each acknowledgement, and how much of that is under way from here. Kept until the end. */
+struct budget {
+	struct list link; /* in raft_groups.budgets */
+	uint64_t peer;
+	uint64_t takes_bytes; /* 0: it has not said it yet */
+	uint64_t bytes;       /* proposed here, in groups of which it is a voter, and not applied */
+};
+
 static struct slice group_key(const void *item) { return map_key_u64(&((const struct group *)item)->id); }
 
 static void set_default(void *field, size_t size, uint64_t value)
@@ -35,6 +43,8 @@ static void options_take(struct raft_groups *r, const struct raft_options *optio
 	set_default(&o->chunk_bytes_max, sizeof o->chunk_bytes_max, 256 * KIB);
 	set_default(&o->chunk_window, sizeof o->chunk_window, 4);
 	ASSERT(o->heartbeat_ms < o->election_ms && o->tick_ms <= o->heartbeat_ms);
+	o->entry_bytes_max = size_min(o->entry_bytes_max, log_entry_bytes_max(r->log));
+	o->node_bytes_max = size_min(o->node_bytes_max, log_entry_bytes_max(r->log));
 	if (o->poison_count) r->poison = mem_dup(o->poison, o->poison_count * sizeof *o->poison);
 	r->muted = o->mute;
 }
@@ -52,6 +62,7 @@ void raft_groups_init(struct raft_groups *r, struct io *io, struct log *log, str
 	list_init(&r->awake);
 	list_init(&r->dirty);
 	list_init(&r->peers_down);
+	list_init(&r->budgets);
 	r->out = NEW(struct frame_out);
 	r->timer.fire = on_timer;
 	r->task.run = on_task;
@@ -69,6 +80,7 @@ void raft_groups_deinit(struct raft_groups *r)
 		group_release(g);
 	}
 	while ((l = list_pop_front(&r->peers_down))) mem_free(CONTAINER_OF(l, struct peer_down, link));
+	while ((l = list_pop_front(&r->budgets))) mem_free(CONTAINER_OF(l, struct budget, link));
 	map_deinit(&r->by_id);
 	frame_out_deinit(r->out);
 	mem_free(r->out);
@@ -161,6 +173,72 @@ void set_hurry(struct group *g, uint64_t delay_ms)
 		if (g->raft.configuration.servers[i].id == g->set->options.self) rank = (i + g->id) % n;
 	g->hurry_at_ms = set_now_ms(g->set) + delay_ms + 20 + 40 * rank;
 	io_timer_start(g->set->io, &g->set->timer, MILLIS(1)); /* looks how long it may wait */
+}
+
+/* ---- what peers' journals take: slots differ, and an entry must fit wherever it counts ---- */
+
+static struct budget *budget_of(struct raft_groups *r, uint64_t peer)
+{
+	LIST_EACH (l, &r->budgets) {
+		struct budget *b = CONTAINER_OF(l, struct budget, link);
+		if (b->peer == peer) return b;
+	}
+	struct budget *b = NEW(struct budget);
+	b->peer = peer;
+	list_push_back(&r->budgets, &b->link);
+	return b;
+}
+
+void budget_heard(struct raft_groups *r, uint64_t peer, uint64_t takes_bytes)
+{
+	budget_of(r, peer)->takes_bytes = takes_bytes;
+}
+
+uint64_t budget_takes(struct raft_groups *r, uint64_t peer) { return budget_of(r, peer)->takes_bytes; }
+
+/* What the group has under way counts for each of its voters, as they are now. */
+static void budget_members(struct group *g)
+{
+	const struct raft_configuration *c = &g->raft.configuration;
+	struct budget *now[GROUP_MEMBERS_MAX];
+	unsigned n = 0;
+	for (unsigned i = 0; i < c->n && n < COUNT_OF(now); i++)
+		if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != g->set->options.self)
+			now[n++] = budget_of(g->set, c->servers[i].id);
+	if (n == g->budget_count && memcmp(now, g->budgets, n * sizeof(struct budget *)) == 0) return;
+	for (unsigned i = 0; i < g->budget_count; i++) g->budgets[i]->bytes -= g->in_flight_bytes;
+	for (unsigned i = 0; i < n; i++) now[i]->bytes += g->in_flight_bytes;
+	memcpy(g->budgets, now, n * sizeof(struct budget *));
+	g->budget_count = n;
+}
+
+enum err budget_admits(struct group *g, uint64_t bytes)
+{
+	enum err e = OK;
+	if (is_off(g, FAULT_bug_slots_untold)) return OK;
+	budget_members(g);
+	for (unsigned i = 0; i < g->budget_count; i++) {
+		const struct budget *b = g->budgets[i];
+		if (b->takes_bytes == 0)
+			continue; /* not heard of since this process began: it is of no majority so far */
+		if (bytes > b->takes_bytes) return ERR_TOO_LARGE;
+		if (b->bytes && b->bytes + bytes > b->takes_bytes) e = ERR_FULL;
+	}
+	return e;
+}
+
+void budget_add(struct group *g, size_t bytes)
+{
+	for (unsigned i = 0; i < g->budget_count; i++) g->budgets[i]->bytes += bytes;
+	g->in_flight_bytes += bytes;
+	g->set->in_flight_bytes += bytes;
+}
+
+void budget_sub(struct group *g, size_t bytes)
+{
+	for (unsigned i = 0; i < g->budget_count; i++) g->budgets[i]->bytes -= bytes;
+	g->in_flight_bytes -= bytes;
+	g->set->in_flight_bytes -= bytes;
 }
 
 /* ---- peers ---- */

@@ -149,9 +149,22 @@ static bool append_resets(struct group *g, uint64_t conflict)
 	return true;
 }
 
+/* A leader that knows our slots sends no such entry. This one did not know them, or we are no voter of it. */
+static void say_too_large(struct group *g, size_t bytes)
+{
+	uint64_t now = set_now_ms(g->set);
+	if (now < g->said_at_ms) return;
+	g->said_at_ms = now + SAY_EVERY_MS;
+	diag_line(g->set->diag, DIAG_ERROR,
+		"raft group=%s cannot follow: an entry has %zu bytes, the slots of this journal take %llu; this node "
+		"needs "
+		"a new store with slots (journal.slot_size) of %zu bytes or more",
+		log_group_label(g->log), bytes, (unsigned long long)log_entry_bytes_max(g->set->log), 4 * bytes);
+}
+
 /* How many of the entries there is room for. The leader has admitted them by what they are; here they pass down to the second mark, lest
  * a full follower never sees what would free its space. The rest comes again. */
-static uint32_t append_fits(const struct group *g, const struct frame_append *a)
+static uint32_t append_fits(struct group *g, const struct frame_append *a)
 {
 	struct frame_entry_at at = { 0 };
 	struct frame_entry e;
@@ -161,6 +174,10 @@ static uint32_t append_fits(const struct group *g, const struct frame_append *a)
 	while (frame_entry_next(a, &at, &e)) {
 		if (e.kind == ENTRY_COMMAND) what = LOG_ADMIT_FREES;
 		bytes += entry_bytes(e.body.n);
+		if (e.body.n > log_entry_bytes_max(g->set->log)) {
+			say_too_large(g, e.body.n);
+			break;
+		}
 		if (log_admit(g->set->log, what, bytes) != OK) break;
 		fits++;
 	}
@@ -280,6 +297,7 @@ static void on_append_result(struct group *g, struct frame *f)
 	if (g->leads && a->term == g->raft.current_term) {
 		if (!p) return; /* no member, or no more */
 		p->wants_refill = a->refill;
+		budget_heard(g->set, p->id, a->takes_bytes);
 		if (a->rejected == 0 && a->last_index > g->last) {
 			alarm(g, f, "an acknowledgement of entries that do not exist");
 			return;
@@ -421,8 +439,8 @@ void guard_tick(struct group *g)
 	g->silent_ticks = 0;
 	diag_count(g->set->diag, COUNTER_raft_demotions_undone);
 	diag_line(g->set->diag, DIAG_INFO,
-		"raft group=%llu nobody leads, takes back its own demotion at %llu: it was not committed",
-		(unsigned long long)g->id, (unsigned long long)index);
+		"raft group=%s nobody leads, takes back its own demotion at %llu: it was not committed",
+		log_group_label(g->log), (unsigned long long)index);
 	cut_and_reload(g, index);
 }
 

@@ -90,7 +90,8 @@ static uint64_t match_of(const struct group *g, uint64_t id)
 static bool is_close(struct group *g, struct group_change *c, uint64_t distance)
 {
 	uint64_t match = match_of(g, c->member), now = set_now_ms(g->set);
-	if (match + distance >= g->last) return true;
+	const struct follower *f = follower_find(g, c->member);
+	if (f && f->acked && match + distance >= g->last) return true;
 	if (match > c->seen || c->until_ms == 0) {
 		c->seen = match;
 		c->until_ms = now + 4 * (uint64_t)g->set->options.election_ms;
@@ -131,10 +132,26 @@ static enum err promote_check(const struct group *g, const struct raft_server *s
 	return s->role == RAFT_VOTER ? ERR_EXISTS : OK;
 }
 
+/* An entry must fit wherever it counts: with smaller slots it would bound what the group takes from clients. */
+static bool is_too_small(struct group *g, uint64_t id)
+{
+	uint64_t takes = budget_takes(g->set, id), most = g->set->options.entry_bytes_max;
+	if (takes == 0 || takes >= most || is_off(g, FAULT_bug_slots_untold)) return false;
+	diag_line(g->set->diag, DIAG_ERROR,
+		"raft group=%s member=%llx does not become a voter: an entry may have %llu bytes here, its journal "
+		"takes %llu; "
+		"it needs a new store with slots (journal.slot_size) of %llu bytes or more",
+		log_group_label(g->log), (unsigned long long)id, (unsigned long long)most, (unsigned long long)takes,
+		(unsigned long long)(4 * most));
+	return true;
+}
+
 static void promote_step(struct group *g, struct group_change *c)
 {
 	if (c->step == 1) {
 		change_end(g, OK);
+	} else if (is_too_small(g, c->member)) {
+		change_end(g, ERR_TOO_LARGE);
 	} else if (is_close(g, c, CLOSE_BEHIND)) {
 		c->step = 1;
 		assign(g, c->member, RAFT_VOTER);

@@ -484,6 +484,7 @@ static bool append_result_send(struct group *g, uint64_t to, struct raft_append_
 	frame_u64(f, r.rejected);
 	frame_u64(f, last);
 	frame_u64(f, g->refill_needed ? 1 : 0);
+	frame_u64(f, log_entry_bytes_max(g->set->log));
 	frame_end(f);
 	return group_send(g, to, RAFT_LANE_FRAMES);
 }

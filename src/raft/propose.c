@@ -18,7 +18,7 @@ static void call_done(struct raft_apply *apply, int status, void *result)
 	group_dirty(g);
 }
 
-static enum err propose_admit(const struct group *g, size_t bytes, enum log_admission what)
+static enum err propose_admit(struct group *g, size_t bytes, enum log_admission what)
 {
 	const struct raft_groups *r = g->set;
 	ASSERT(what == LOG_ADMIT_GROWS || what == LOG_ADMIT_FREES);
@@ -29,7 +29,8 @@ static enum err propose_admit(const struct group *g, size_t bytes, enum log_admi
 	/* One proposal always fits: the budgets bound what waits, not what a proposal may be. */
 	if (g->in_flight_bytes && g->in_flight_bytes + bytes > r->options.group_bytes_max) return ERR_FULL;
 	if (r->in_flight_bytes && r->in_flight_bytes + bytes > r->options.node_bytes_max) return ERR_FULL;
-	return log_admit(r->log, what, entry_bytes(bytes));
+	enum err e = budget_admits(g, bytes);
+	return e == OK ? log_admit(r->log, what, entry_bytes(bytes)) : e;
 }
 
 enum err group_propose(struct group *g, struct proposal *p, struct buf *body, enum log_admission what)
@@ -52,8 +53,7 @@ enum err group_propose(struct group *g, struct proposal *p, struct buf *body, en
 	}
 	p->index = c->apply.index;
 	*body = (struct buf) { 0 };
-	g->in_flight_bytes += p->bytes;
-	g->set->in_flight_bytes += p->bytes;
+	budget_add(g, p->bytes);
 	diag_count(g->set->diag, COUNTER_raft_proposals);
 	group_after(g);
 	return OK;
@@ -144,11 +144,7 @@ void propose_finish(struct group *g)
 	list_init(&barriers);
 	take_applied(g, &done);
 	list_splice_back(&barriers, &g->barriers_finished);
-	LIST_EACH (node, &done) {
-		size_t bytes = CONTAINER_OF(node, struct proposal, link)->bytes;
-		g->in_flight_bytes -= bytes;
-		g->set->in_flight_bytes -= bytes;
-	}
+	LIST_EACH (node, &done) budget_sub(g, CONTAINER_OF(node, struct proposal, link)->bytes);
 	while ((l = list_pop_front(&done))) {
 		struct proposal *p = CONTAINER_OF(l, struct proposal, link);
 		p->done(p);

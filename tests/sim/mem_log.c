@@ -45,7 +45,7 @@ struct mem_disk {
 	struct list images;  /* what is durable */
 	struct list pending; /* of ops, in order */
 	size_t syncing;      /* how many of them the write under way holds */
-	uint64_t raft_id, min_ns, max_ns, settle_bytes;
+	uint64_t raft_id, min_ns, max_ns, settle_bytes, entry_bytes_max;
 	struct prng chance;
 	bool held;
 	enum err admit[3];
@@ -330,6 +330,8 @@ void mem_disk_admits(struct mem_disk *d, enum err grows, enum err frees, enum er
 	d->admit[LOG_ADMIT_FREES] = frees;
 	d->admit[LOG_ADMIT_RESERVED] = reserved;
 }
+void mem_disk_entry_max(struct mem_disk *d, uint64_t bytes) { d->entry_bytes_max = bytes; }
+
 void mem_disk_settle_every(struct mem_disk *d, uint64_t bytes) { d->settle_bytes = bytes; }
 
 void mem_disk_damage(struct mem_disk *d, uint64_t group, uint64_t from, uint64_t to, bool vote)
@@ -605,6 +607,11 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	image_apply(g->now, o, false);
 }
 
+uint64_t log_entry_bytes_max(const struct log *l)
+{
+	return l->disk->entry_bytes_max ? l->disk->entry_bytes_max : 16 * MIB;
+}
+
 enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 {
 	(void)bytes;
@@ -647,6 +654,7 @@ void log_append(struct log_group *g, struct log_req *req, const struct log_entry
 	o->cells = mem_alloc(count * sizeof *o->cells);
 	for (unsigned i = 0; i < count; i++) {
 		struct op one = { .kind = OP_APPEND, .count = 1 };
+		ASSERT(entries[i].body.n <= log_entry_bytes_max(g->l)); /* as src/log does */
 		o->cells[i] = cell_new(g, image_last(g->now) + 1, &entries[i]);
 		one.cells = &o->cells[i];
 		image_apply(g->now, &one, false);

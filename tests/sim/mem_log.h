@@ -18,6 +18,8 @@ void mem_disk_delay(struct mem_disk *d, uint64_t min_ns, uint64_t max_ns);
 void mem_disk_hold(struct mem_disk *d, bool hold);
 /* What log_admit answers. */
 void mem_disk_admits(struct mem_disk *d, enum err grows, enum err frees, enum err reserved);
+/* The largest body of an entry that it takes; set before it is opened. 16 MiB */
+void mem_disk_entry_max(struct mem_disk *d, uint64_t bytes);
 /* A round of settling after so many bytes. 32 KiB */
 void mem_disk_settle_every(struct mem_disk *d, uint64_t bytes);
 

@@ -100,7 +100,8 @@ static void propose(struct raft_node *n, unsigned g)
 		return;
 	}
 	w->refused++;
-	if (e != ERR_FULL && e != ERR_NO_SPACE && e != ERR_NOT_LEADER)
+	bool is_large = e == ERR_TOO_LARGE && w->payload_max > w->slot_bytes / 4;
+	if (e != ERR_FULL && e != ERR_NO_SPACE && e != ERR_NOT_LEADER && !is_large)
 		oracle_violated(&w->oracle, "REFUSED with %s", err_name(e));
 	buf_deinit(&body);
 	mem_free(c);

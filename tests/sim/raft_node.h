@@ -39,9 +39,10 @@ struct raft_world {
 	unsigned node_count, group_count, voter_count; /* of the first configuration */
 	struct raft_machine machine[CHAIN_NODES_MAX];
 	struct raft_options options;
-	uint64_t slot_bytes; /* of the smallest; 0: drawn with the first disk */
-	const char *bug;     /* failpoint armed on every node; NULL: none */
-	uint64_t load_ns;    /* between proposals of a leader */
+	uint64_t slot_bytes;             /* of the smallest; 0: drawn with the first disk */
+	uint64_t slots[CHAIN_NODES_MAX]; /* of each; 0: drawn */
+	const char *bug;                 /* failpoint armed on every node; NULL: none */
+	uint64_t load_ns;                /* between proposals of a leader */
 	size_t payload_max;
 	bool verbose;
 	unsigned victim; /* the machine whose disk may be damaged; CHAIN_NODES_MAX: not chosen yet */

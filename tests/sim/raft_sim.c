@@ -314,6 +314,7 @@ static void world_open(struct run *r, struct batch *b, uint64_t seed)
 	w->options = (struct raft_options) {
 		.heartbeat_ms = 150, .election_ms = 1000, .tick_ms = 50, .recent_bytes_max = 16 * KIB
 	};
+	w->options.entry_bytes_max = 8 * KIB; /* half of what the smallest slot takes */
 	w->options.chunk_bytes_max = w->payload_max < 1000 && chance(w, 30) ? 2 * KIB : 16 * KIB;
 	w->options.no_pre_vote = chance(w, 25);
 	w->options.sleep_beats = chance(w, 50) ? 5 : 1000000;
@@ -561,6 +562,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_g14_unlisted_vote", 20, SLANT_UNLISTED },
 	{ "bug_g15_no_way", 60, SLANT_STALE },
 	{ "bug_g16_own_demotion", 20, SLANT_DEMOTED },
+	{ "bug_slots_untold", 10, SLANT_SLOTS },
 	{ "bug_s7_doubtful_vote", 20, SLANT_FORGETS },
 	{ "bug_s7_short_match", 20, SLANT_SHORT },
 	{ "bug_s9_unapplied", 10, SLANT_NONE },

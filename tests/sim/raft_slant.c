@@ -637,6 +637,26 @@ static void demoted_step(struct raft_world *w)
 	}
 }
 
+/* ---- slots ---- */
+
+static void slots_open(struct raft_world *w)
+{
+	three_open(w);
+	w->options.chunk_bytes_max = 16 * KIB;
+	w->options.entry_bytes_max = 0;
+	w->payload_max = 60 * KIB;
+	w->slot_bytes = w->slots[1] = w->slots[2] = 64 * KIB;
+	w->slots[0] = 1 * MIB;
+}
+
+static void slots_step(struct raft_world *w)
+{
+	struct slant_at *at = &w->at;
+	if (!is_led(w)) return;
+	if (at->a) raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_TRANSFER, w->machine[0].raft_id);
+	step_to(w, 0);
+}
+
 /* ---- S7 ---- */
 
 static void forgets_step(struct raft_world *w)
@@ -693,6 +713,7 @@ static const struct raft_slant slants[] = {
 	[SLANT_UNLISTED] = { unlisted_open, unlisted_step, unlisted_passes, 15 },
 	[SLANT_STALE] = { stale_open, stale_step, stale_passes, 30 },
 	[SLANT_DEMOTED] = { three_open, demoted_step, NULL, 10 },
+	[SLANT_SLOTS] = { slots_open, slots_step, NULL, 8 },
 	[SLANT_FORGETS] = { three_open, forgets_step, NULL, 15 },
 	[SLANT_SHORT] = { three_open, short_step, NULL, 10 },
 };

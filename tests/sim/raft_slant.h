@@ -24,6 +24,7 @@ enum raft_slant_kind {
 	SLANT_STALE,      /* a voter that lacks entries campaigns, and does not ask who has them */
 	SLANT_DEMOTED,    /* who alone has what was acknowledged was sent its own demotion, and who sent it forgets */
 	SLANT_POISON,     /* one replica does not know the kind of an entry, and is restarted behind it */
+	SLANT_SLOTS,      /* entries that fit the leader's slots and nobody else's */
 	SLANT_FORGETS,    /* what a majority had acknowledged is damaged on one of it */
 	SLANT_SHORT,      /* a follower comes back without what it acknowledged in this very term */
 };

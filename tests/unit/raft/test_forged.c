@@ -94,6 +94,7 @@ static void test_ack_of_nothing(void **state)
 	frame_u64(&x.out, 0);
 	frame_u64(&x.out, x.ls.last + 1000);
 	frame_u64(&x.out, 0);
+	frame_u64(&x.out, 4096);
 	assert_int_equal(fixture_inject(&x.f, x.leader, replica_id(x.follower), &x.out), OK);
 	assert_int_equal(alarms(x.leader), 1);
 	shut(&x);

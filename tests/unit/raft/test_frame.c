@@ -108,7 +108,7 @@ static const struct {
 	unsigned count;
 	uint64_t fields[6];
 } plain[] = {
-	{ FRAME_APPEND_RESULT, 4, { 7, 3, 4, 1 } },
+	{ FRAME_APPEND_RESULT, 5, { 7, 3, 4, 1, 4096 } },
 	{ FRAME_VOTE, 4, { 7, 20, 6, 3 } },
 	{ FRAME_VOTE_RESULT, 2, { 7, 1 } },
 	{ FRAME_TIMEOUT_NOW, 3, { 7, 20, 6 } },
@@ -274,6 +274,8 @@ static const struct {
 	{ FRAME_APPEND_RESULT, BODY + 8, FAR_TOO_LARGE, "an index is absurd" },
 	{ FRAME_APPEND_RESULT, BODY + 16, FAR_TOO_LARGE, "an index is absurd" },
 	{ FRAME_APPEND_RESULT, BODY + 24, 2, "unknown flags" },
+	{ FRAME_APPEND_RESULT, BODY + 32, 0, "its slots take nothing, or too much" },
+	{ FRAME_APPEND_RESULT, BODY + 32, FAR_TOO_LARGE, "its slots take nothing, or too much" },
 	{ FRAME_VOTE, BODY, 0, "the last entry is of a later term than the message" },
 	{ FRAME_VOTE, BODY, FAR_TOO_LARGE, "the term is absurd" },
 	{ FRAME_VOTE, BODY + 8, 0, "the last entry has an index or a term, but not both" },

@@ -559,6 +559,31 @@ static bool g16(const char *bug)
 	return end(&f, !fixture_until(&f, fixture_is_led, 15000));
 }
 
+/* ---- slots: an entry that a voter's journal does not take waits for ever, and all behind it ---- */
+
+static bool slots(const char *bug)
+{
+	struct fixture f;
+	struct replica *l = begin(&f, 3, 3, bug, 3);
+	struct asked *a = &f.asked[f.asked_count++], *after;
+	struct buf body = { 0 };
+	mem_disk_entry_max(f.node[2].disk, 400);
+	fixture_fill(&f, l, 1);
+	fixture_run(&f, 200); /* it has said so */
+	fixture_stop(&f, 1);
+	*a = (struct asked) { .f = &f, .p = f.asked[0].p };
+	chain_body(&body, f.oracle.next_number, l->chain.seq + 1, 600);
+	enum err e = group_propose(l->chain.group, &a->p, &body, LOG_ADMIT_GROWS);
+	EXPECT(e == (bug ? OK : ERR_TOO_LARGE));
+	if (e == OK)
+		l->seq = l->chain.seq + 1, a->number = f.oracle.next_number++;
+	else
+		buf_deinit(&body);
+	EXPECT(fixture_propose(&f, l, &after) == OK);
+	fixture_run(&f, 5000);
+	return end(&f, !after->done);
+}
+
 /* ---- S7 ---- */
 
 static bool in_doubt_nowhere(struct fixture *f)
@@ -652,6 +677,7 @@ static const struct {
 	{ "bug_g14_unlisted_vote", g14 },
 	{ "bug_g15_no_way", g15 },
 	{ "bug_g16_own_demotion", g16 },
+	{ "bug_slots_untold", slots },
 	{ "bug_s7_short_match", s7_short },
 	{ "bug_s7_doubtful_vote", s7_vote },
 	{ "bug_s9_unapplied", s9 },

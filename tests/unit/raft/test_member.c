@@ -78,6 +78,39 @@ static void test_last_voter_and_idle_learner(void **state)
 	fixture_close(&f);
 }
 
+/* A learner whose slots take less than the group does not become a voter; what voters take bounds what is proposed and waits. */
+static void test_small_slots(void **state)
+{
+	struct fixture f;
+	struct asked *a;
+	(void)state;
+	fixture_open(&f, 3, 2, NULL);
+	struct replica *l = fixture_elect(&f), *o = &f.node[1 - l->index];
+	fixture_fill(&f, l, 3);
+	change(&f, GROUP_ADD, 3, OK);
+	mem_disk_entry_max(f.node[2].disk, 1000);
+	fixture_fill(&f, l, 3);
+	assert_true(fixture_until(&f, fixture_all_applied, 5000));
+	change(&f, GROUP_PROMOTE, 3, ERR_TOO_LARGE);
+	assert_int_equal(role_of(&f, 3), GROUP_LEARNER);
+	/* It bounds nobody. The other voter does. */
+	mem_disk_entry_max(o->disk, 1000);
+	fixture_fill(&f, l, 1);
+	fixture_run(&f, 200);
+	mem_disk_hold(o->disk, true);
+	unsigned waiting = 0;
+	enum err e;
+	while ((e = fixture_propose(&f, l, &a)) == OK && waiting < 100) waiting++;
+	assert_int_equal(e, ERR_FULL);
+	assert_in_range(waiting, 1, 10);
+	mem_disk_hold(o->disk, false);
+	assert_true(fixture_until(&f, fixture_all_applied, 5000));
+	fixture_fill(&f, l, 3);
+	assert_int_equal(l->groups.in_flight_bytes, 0);
+	assert_string_equal(f.oracle.violation, "");
+	fixture_close(&f);
+}
+
 /* Two at once: the second is told so. */
 static void test_one_at_a_time(void **state)
 {
@@ -247,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_life_of_a_member),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_last_voter_and_idle_learner),
+		cmocka_unit_test(test_small_slots),
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_transfer),
 		cmocka_unit_test(test_leader_leaves),

@@ -52,14 +52,27 @@ void log_erase(struct log_group *g)
 	if (e->phase == ERASE_IDLE && !io_timer_is_armed(&e->begin)) io_timer_start(l->io, &e->begin, rest_ns(l));
 }
 
-void erase_forget_owner(struct log_group *g) { g->wants_erase = g->is_erasing = g->erase_failed = false; }
+void erase_forget_owner(struct log_group *g)
+{
+	g->erase_owed |= g->wants_erase || g->is_erasing;
+	g->wants_erase = g->is_erasing = g->erase_failed = false;
+}
+
+void erase_sweep(struct log *l)
+{
+	struct erase *e = erase_of(l);
+	if (l->is_closing || l->is_dead) return;
+	e->sweeps = true;
+	if (e->phase == ERASE_IDLE && !io_timer_is_armed(&e->begin)) io_timer_start(l->io, &e->begin, rest_ns(l));
+}
 
 static void erase_begin(struct io_timer *timer)
 {
 	struct erase *e = CONTAINER_OF(timer, struct erase, begin);
 	struct log *l = CONTAINER_OF(e, struct log, erase);
 	ASSERT(e->phase == ERASE_IDLE);
-	bool any = false;
+	bool any = e->sweeps;
+	e->sweeps = false;
 	for (uint32_t i = 0; i < l->groups_count; i++) {
 		struct log_group *g = l->groups[i];
 		if (!g->wants_erase || !g->ops || !g->ops->erasing) continue;
@@ -204,7 +217,7 @@ static void erase_end(struct log *l)
 {
 	struct erase *e = erase_of(l);
 	uint64_t now = io_now_ns(l->io), rest;
-	bool is_wanted = false, has_failed = false;
+	bool is_wanted = e->sweeps, has_failed = false;
 	e->phase = ERASE_IDLE;
 	e->ended_ns = now;
 	e->lasted_ns = now - e->begun_ns;

@@ -168,6 +168,7 @@ void log_group_gone(struct log_group *g, struct log_req *req)
 	install_abort_group(g);
 	read_cancel_group(g);
 	settle_forget_group(l, g);
+	if (g->erase_owed || g->wants_erase || g->is_erasing) erase_sweep(l);
 	settle_bury(l, g->id, 0, journal_last_number(l));
 	journal_forget_group(l, g);
 	group_sink_all(g);

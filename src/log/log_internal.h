@@ -257,6 +257,7 @@ struct log_group {
 	bool wants_erase;            /* S15: the owner has asked … */
 	bool is_erasing;             /* … and erasing has begun since … */
 	bool erase_failed;           /* … but something could not be reached */
+	bool erase_owed;             /* … before its owner was detached */
 	uint32_t epoch; /* raised when what a read was planned on is no longer so: settle, install, truncate */
 	uint32_t cuts;  /* raised when entries that a read may have given are void: install, truncate */
 };
@@ -515,6 +516,7 @@ struct erase {
 	enum erase_phase phase;
 	struct io_timer begin;  /* asked for: it begins then */
 	struct io_timer retry;  /* while it goes on: what can go on by itself no more is tried again */
+	bool sweeps;            /* asked for by nobody who is told when it is done */
 	uint64_t mark_use;      /* everything to be erased in the journal lies in uses up to this one */
 	uint64_t group, seq;    /* where it is among the segments */
 	uint64_t seq_next;      /* where to go on when the segment that is being looked at is passed */
@@ -530,6 +532,8 @@ void erase_deinit(struct log *l);
 /* Goes on as far as it can; called with every step of settling. */
 void erase_step(struct log *l);
 void erase_forget_owner(struct log_group *g);
+/* A group goes whose erasing is not done: its segments are unlinked, what is left of it in the journal is zeroed. */
+void erase_sweep(struct log *l);
 
 /* ---- entries out of the slots, on a worker (fetch.c) ---- */
 

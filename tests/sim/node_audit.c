@@ -171,6 +171,7 @@ static void operated(struct peer_call *call, const struct wire_op *op)
 		s->slots[seq].presence = BOOK_GONE;
 		s->slots[seq].gone_ns = now;
 		taken++;
+		if (what == DELETE_MSG && s->slots[seq].pub && !is_seen_only) s->slots[seq].pub->is_erased = true;
 	}
 	bool is_exact = s->kind != BOOK_WORKQUEUE && s->kind != BOOK_INTEREST && !is_seen_only;
 	if (what == PURGE && (!json_number(op->payload, "purged", &purged) || (is_exact && purged != taken)))
@@ -215,6 +216,14 @@ static bool delete_one(struct stream_care *c)
 	ask(c, "STREAM.MSG.DELETE", "", buf_slice(&b), operated)->m = DELETE_MSG;
 	buf_deinit(&b);
 	return true;
+}
+
+void care_delete(struct stream_care *c)
+{
+	if (c->care != CARE_OPEN || stream_of(c)->unknown_count) return;
+	book_replay(&c->w->book, c->index);
+	move(c, CARE_OPERATE);
+	if (!delete_one(c)) move(c, CARE_OPEN);
 }
 
 static void operate(struct stream_care *c)

@@ -32,6 +32,7 @@ struct book_pub {
 	struct book_pub *same_id; /* the one before with that id, borrowed */
 	bool expects_seq, expects_subject_seq, expects_id;
 	bool is_misdirected; /* it expects another stream */
+	bool is_erased;      /* its secure delete was answered: soon its bytes are nowhere (S15) */
 	uint64_t expected;   /* a sequence, or an id */
 	uint64_t sent_ns, ended_ns;
 	int64_t time_ns; /* the server's, once it was seen */

@@ -236,6 +236,70 @@ static void stop_cleanly(struct world *w)
 
 static void nothing(struct io_timer *t) { (void)t; }
 
+/* ---- secure deletes (S15): what was deleted so is on no file of the machine ---- */
+
+enum { ERASE_NEEDLE = 24 };
+struct erased_look {
+	struct world *w;
+	struct buf needles; /* ERASE_NEEDLE bytes each */
+	struct buf file;
+	char found[300];
+};
+
+/* Letters that only this message's payload has. */
+static void note_needle(struct erased_look *k, const struct book_pub *p)
+{
+	struct buf payload = { 0 };
+	if (!p->is_erased || p->payload_bytes < 2 * ERASE_NEEDLE) return;
+	if (p->generation != k->w->book.stream[p->stream].generation) return;
+	book_payload(p, &payload);
+	buf_append(&k->needles, payload.p + payload.n - ERASE_NEEDLE, ERASE_NEEDLE);
+	buf_deinit(&payload);
+}
+
+static void look_into(void *arg, const char *path, uint64_t bytes)
+{
+	struct erased_look *k = arg;
+	size_t got = 0;
+	buf_clear(&k->file);
+	if (sim_disk_read(k->w->n, path, 0, buf_reserve(&k->file, bytes + 1), bytes, false, &got) != OK) return;
+	for (size_t at = 0; at < k->needles.n; at += ERASE_NEEDLE)
+		if (memmem(k->file.p, got, k->needles.p + at, ERASE_NEEDLE))
+			(void)snprintf(k->found, sizeof k->found, "%.*s in %s", ERASE_NEEDLE, k->needles.p + at, path);
+}
+
+static bool is_still_there(struct world *w, char *where, size_t room)
+{
+	struct erased_look k = { .w = w };
+	for (size_t i = 0; i < w->book.pub_count; i++) note_needle(&k, w->book.pubs[i]);
+	for (size_t i = 0; i < k.needles.n; i += ERASE_NEEDLE) sim_count(w->s, "erased message looked for");
+	if (k.needles.n) sim_disk_each(w->n, ".", look_into, &k);
+	(void)snprintf(where, room, "%s", k.found);
+	buf_deinit(&k.needles);
+	buf_deinit(&k.file);
+	return where[0] != '\0';
+}
+
+/* Deletes, and ends the process at times before or while they are erased. */
+static void erases(struct world *w)
+{
+	char where[300] = "";
+	for (unsigned round = 0; round < 3 && !is_violated(w); round++) {
+		for (unsigned i = 0; i < w->book.stream_count; i++) care_delete(&w->care[i]);
+		wait_for(w, are_open, SECONDS(60), "a delete");
+		run_for(w, MILLIS(world_between(w, 0, 2500)));
+		if (is_violated(w) || world_chance(w, 50)) continue;
+		sim_node_crash(w->n, world_chance(w, 50) ? SIM_POWER : SIM_KILL);
+		sim_count(w->s, "crash while erasing");
+		run_for(w, MILLIS(10));
+		wait_for(w, is_serving, SECONDS(30), "a start while erasing");
+		wait_for(w, are_open, SECONDS(60), "serving while erasing");
+	}
+	for (unsigned n = 0; n < 40 && !is_violated(w) && is_still_there(w, where, sizeof where); n++)
+		run_for(w, SECONDS(2));
+	if (!is_violated(w) && where[0]) book_violated(&w->book, "ERASED and still there: %s", where);
+}
+
 static void restarts(struct world *w)
 {
 	uint64_t hash[BOOK_STREAMS_MAX] = { 0 };
@@ -310,6 +374,7 @@ static bool seed_run(struct batch *st, uint64_t seed)
 	wait_for(w, are_open, SECONDS(60), "serving after the faults");
 	audit_all(w, AUDIT_WHOLE, "the audit after the faults");
 	drain(w);
+	erases(w);
 	restarts(w);
 	rot(w);
 	bool bad = is_violated(w);
@@ -340,6 +405,8 @@ static const struct batch_floor floors[] = {
 	{ "ack nak", 0.5 },
 	{ "ack term", 0.2 },
 	{ "purge", 0.2 },
+	{ "erased message looked for", 1 },
+	{ "crash while erasing", 0.5 },
 	{ "message deleted", 0.02 },
 	{ "stream deleted", 0.02 },
 	{ "fault power", 0.2 },
@@ -389,6 +456,9 @@ static const struct batch_bug bugs[] = {
 	{ "bug_stream_delete_not_replayed", 150, 0 },
 	{ "bug_doubt_hidden", 200, 0 },
 	/* of the rooms below, end to end */
+	{ "bug_s15_slots_kept", 80, 0 },
+	{ "bug_s15_copied_whole", 80, 0 },
+	{ "bug_s15_list_forgotten", 80, 0 },
 	{ "bug_s6_cut_damage", 150, 0 },
 	{ "bug_s9_state_index", 80, 0 },
 };

@@ -146,5 +146,7 @@ void care_audit(struct stream_care *c, uint64_t not_before_ns, bool full);
 void care_step(struct stream_care *c);
 void care_name(struct buf *b, const char *verb, const struct stream_care *c); /* "$JS.API.STREAM.<verb>.<name>" */
 bool care_is_usable(const struct stream_care *c);
+/* Deletes some message, if the stream is one of which that can be said for sure. Nothing of it may be on its way. */
+void care_delete(struct stream_care *c);
 
 #endif

@@ -142,6 +142,8 @@ static void client_refuse(struct client *c, enum wire_error e, struct slice in)
 	struct slice shown = slice_first(in, size_min(lf ? (size_t)(lf - in.p) : in.n, SHOWN_BYTES_MAX));
 	if (shown.n && shown.p[shown.n - 1] == '\r') shown.n--;
 	if ((in.p[0] | 0x20) == 'c') shown = SLICE("CONNECT");
+	/* Headers of who has none are refused before anything else about them is looked at. */
+	if ((in.p[0] | 0x20) == 'h' && e != WIRE_ERROR_AUTHORIZATION && !c->connect.headers) e = WIRE_ERROR_HEADERS;
 	if (e == WIRE_ERROR_AUTHORIZATION)
 		client_line(c, DIAG_ERROR, "authentication error");
 	else

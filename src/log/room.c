@@ -25,7 +25,8 @@ static uint64_t moved_bytes(uint64_t floating) { return floating + floating / 4 
 uint64_t floats_bytes(const struct log *l, uint64_t use)
 {
 	uint64_t bytes = 0;
-	for (uint64_t u = l->settle.held_use + 1; u <= use; u++) bytes += journal_slot(l, u)->floating_bytes;
+	/* Also in uses that a round has been through, if they are not free yet: the copies that it moved were lost, and these count again. */
+	for (uint64_t u = l->journal.oldest_use; u <= use; u++) bytes += journal_slot(l, u)->floating_bytes;
 	return bytes;
 }
 

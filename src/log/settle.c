@@ -78,7 +78,8 @@ static bool is_due(struct log *l)
 	if (l->is_closing) return is_wanted_now(l) || !list_is_empty(&l->installs);
 	bool is_wanted = is_wanted_now(l); /* may rotate */
 	if (is_wanted || round_use(l) > l->settle.held_use || has_installed(l)) return true;
-	return (is_short_of_slots(l) && has_uses_to_free(l)) || rewrite_is_ready(l, NULL);
+	bool frees = is_short_of_slots(l) && has_uses_to_free(l) && floats_fit(l, l->settle.held_use, 0, 0);
+	return frees || rewrite_is_ready(l, NULL);
 }
 
 static uint64_t group_state_index(const struct log_group *g) { return g->ops ? g->applied_index : g->state_index; }

@@ -328,6 +328,7 @@ static void check_state(struct seen *s)
 static void check_whole(struct seen *s, uint32_t ops)
 {
 	struct owner *o = s->o;
+	struct world *w = o->actor->world;
 	struct model_group *m = owner_model(o);
 	struct model_view v = { 0 };
 	/* Another prefix may fit as well (an entry that was appended and truncated): what the shortest knew is known. */
@@ -342,7 +343,11 @@ static void check_whole(struct seen *s, uint32_t ops)
 		check_state(s);
 		check_conf(s);
 		check_holes(s);
-		v.commit_min = u64_max(v.commit_min, s->info.commit_index);
+		/* What a damaged table took with it is not on disk any more. */
+		if (w->damage.is_latent)
+			v.commit_min = s->info.commit_index;
+		else
+			v.commit_min = u64_max(v.commit_min, s->info.commit_index);
 	}
 	model_view_copy(&m->base, &v);
 	model_view_copy(&m->now, &v);

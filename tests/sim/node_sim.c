@@ -437,7 +437,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_last_in_flight_unseen", 80, 0 },
 	{ "bug_flight_uncounted", 80, 0 },
 	{ "bug_delete_not_logged", 80, 0 },
-	{ "bug_facts_forgotten", 100, 0 },
+	{ "bug_facts_forgotten", 300, 0 },
 	{ "bug_interest_early", 80, 0 },
 	{ "bug_workqueue_keeps", 80, 0 },
 	{ "bug_delivery_not_logged", 80, 0 },

@@ -29,6 +29,7 @@ bool __wrap_stream_is_live(const struct stream *s, uint64_t seq);
 const struct stream_config *__wrap_stream_config(const struct stream *s);
 size_t __wrap_router_publish(struct router *r, const struct msg *m);
 void __wrap_stream_sweep_unwanted(struct stream *s, struct stream_req *r);
+bool __wrap_router_has_interest(struct router *r, struct slice subject, struct slice queue);
 /* NOLINTEND(bugprone-reserved-identifier) */
 
 enum err __wrap_stream_propose_consumer(struct stream *s, struct slice body, struct stream_req *r)
@@ -55,6 +56,12 @@ size_t __wrap_router_publish(struct router *r, const struct msg *m)
 	(void)m;
 	CONTAINER_OF(r, struct bed, account.router)->published++;
 	return 1;
+}
+
+bool __wrap_router_has_interest(struct router *r, struct slice subject, struct slice queue)
+{
+	(void)r, (void)subject, (void)queue;
+	return false; /* nobody hears advisories */
 }
 
 void __wrap_stream_sweep_unwanted(struct stream *s, struct stream_req *r)

@@ -141,7 +141,8 @@ static void log_job_done(struct io_job *j)
 
 void log_sink_turn_end(struct log_sink *s)
 {
-	if (!s->path || s->is_running || (s->pending.n == 0 && !s->reopen_due)) return;
+	if (s->is_running) return; /* the path is the job's */
+	if (!s->path || (s->pending.n == 0 && !s->reopen_due)) return;
 	ASSERT(s->writing.n == 0);
 	struct buf swap = s->writing;
 	s->writing = s->pending;
@@ -228,10 +229,10 @@ void log_sink_reopen(struct log_sink *s, const struct log_sink_options *o)
 		if (o->file) {
 			mem_free(s->path_due);
 			s->path_due = mem_strdup(o->file);
-			if (!s->path) s->path = mem_strdup(o->file);
+			if (!s->is_running && !s->path) s->path = mem_strdup(o->file);
 		}
 	}
-	s->reopen_due = s->path != NULL;
+	s->reopen_due = s->is_running || s->path != NULL; /* it runs only with a path, which is its own meanwhile */
 }
 
 enum err log_sink_open(

@@ -151,6 +151,7 @@ struct log_group_info {
 	uint64_t there_last; /* last_index, or in doubt the last entry behind a gap that can still be read */
 	uint64_t seq_bound;  /* in doubt: no stream sequence above it can have been acknowledged */
 	bool state_lost;     /* in doubt: what was settled of its state is gone */
+	bool segments_lost;  /* … and with it the list of its segments */
 };
 void log_group_info(const struct log_group *g, struct log_group_info *out);
 /* Why the group is in doubt: what was found and where; "" when it is not. Static or owned by the group. The range is in log_group_info. */

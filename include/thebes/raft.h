@@ -124,6 +124,7 @@ struct group_load {
 	uint64_t group, index; /* the state as of this index; 0: there is none */
 	uint64_t seed;         /* for maps */
 	void *loaded;          /* the owner room's: what load made; NULL: nothing, or taken */
+	bool is_partial; /* damage took some of the state: who can make sense of the rest may, for reading (S7); index is 0 then */
 };
 
 /* What a group asks of its owner, on the loop unless said otherwise, never from inside a call of the owner's. */
@@ -217,7 +218,7 @@ void group_barrier(struct group *g, struct group_barrier *b);
  * group leads again. For as long as it takes the group can still be read. */
 struct group_accept {
 	void (*done)(struct group_accept *a);
-	/* OK. ERR_INVALID: it is not GROUP_READ_ONLY. ERR_UNSUPPORTED: its state is lost, nothing is left that means anything. ERR_BUSY. Nothing
+	/* OK. ERR_INVALID: it is not GROUP_READ_ONLY. ERR_UNSUPPORTED: nothing is left that means anything. ERR_BUSY. Nothing
 	 * was changed then, and group_accept has said so itself. ERR_NO_SPACE: that, or found while writing; ERR_CORRUPT, ERR_CLOSED: while
 	 * writing. Then the group can be read as before, and accepted after the next start. */
 	enum err result;

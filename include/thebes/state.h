@@ -40,6 +40,9 @@ struct state_change {
 typedef bool state_each_fn(void *arg, struct slice key, struct slice value); /* borrowed for the call; false stops */
 typedef bool state_group_fn(void *arg, uint64_t group, struct slice meta);
 
+/* The group has lost some of its state: appends what its meta is to be. False: the meta makes no sense. */
+typedef bool state_lose_fn(void *arg, uint64_t group, struct slice meta, struct buf *out);
+
 /* What an offline look at the whole file found. */
 struct state_verdict {
 	struct state_head head; /* of what can be read */
@@ -59,6 +62,9 @@ struct state_ops {
 	/* Offline: the same walk, which changes nothing and tells each group's meta. OK also when the file is damaged: the verdict says so.
 	 * ERR_NOT_FOUND; ERR_IO, ERR_ACCESS: it cannot be looked at. NULL in the twin, whose files nobody checks. */
 	enum err (*verify)(struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);
+	/* After `check` found damage: if it is in single values of owners alone, which the structure of the file and the sum prove, commits one round
+	 * more without them; `lose` gives the meta of each group concerned. ERR_CORRUPT: more is damaged, nothing was changed. NULL in the twin. */
+	enum err (*mend)(struct io *io, const char *path, state_lose_fn *lose, void *arg);
 	enum err (*open)(struct io *io, const char *path, struct state **out);
 	void (*close)(struct state *s);
 	/* Renames the file out of the way (path.damaged-N) for people to look at. */

@@ -12,7 +12,7 @@ static void refuse(struct api_request *r, enum err e)
 	switch (e) {
 	case ERR_UNSUPPORTED:
 		api_refuse(r, JS_STORE_FAILED,
-			"its state is lost, there is nothing to go on from: restore the store, or delete the stream");
+			"nobody knows any more where its messages are: restore the store, or delete the stream");
 		return;
 	case ERR_NO_SPACE:
 		api_refuse(r, JS_STORE_FAILED,

@@ -430,6 +430,7 @@ void log_group_info(const struct log_group *g, struct log_group_info *out)
 	out->there_last = g->stranded.count ? g->stranded.first + g->stranded.count - 1 : g->last_index;
 	out->seq_bound = g->doubt ? u64_max(g->seq_bound, g->last_seq) : g->last_seq;
 	out->state_lost = (g->doubt & DOUBT_STATE) != 0;
+	out->segments_lost = out->state_lost && g->settled_index > 0 && g->segments.count == 0;
 }
 
 const char *log_group_doubt(const struct log_group *g) { return g->doubt ? g->doubt_why : ""; }

@@ -334,6 +334,34 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 /* What cannot be read is ERR_CORRUPT too; ERR_IO is a failed sync: nothing is known then, and the start is refused (S17). */
 static bool is_state_damage(enum err e) { return e == ERR_CORRUPT || e == ERR_FORMAT; }
 
+static bool state_lose(void *arg, uint64_t id, struct slice meta, struct buf *out)
+{
+	struct start *s = arg;
+	struct group_meta m;
+	bool is_good = group_meta_decode(meta, &m) == OK;
+	if (is_good) {
+		group_meta_lose_state(&m);
+		group_meta_encode(&m, out);
+		diag_line(s->log->diag, DIAG_ERROR,
+			"log group=%llu values of its state are damaged; the states of the other groups are whole",
+			(unsigned long long)id);
+	}
+	group_meta_deinit(&m);
+	return is_good;
+}
+
+/* S10; damage to single values costs their groups the state, and nobody else. */
+static enum err state_check(struct start *s, const char *path)
+{
+	const struct state_ops *ops = s->log->options.state;
+	enum err e = ops->check(s->io, path, &s->head);
+	if (e != ERR_CORRUPT || !ops->mend) return e;
+	enum err mended = ops->mend(s->io, path, state_lose, s);
+	if (mended == ERR_NO_SPACE)
+		return mended; /* it is not lost, it cannot be written: refused, like any start without room */
+	return mended == OK ? ops->check(s->io, path, &s->head) : e;
+}
+
 /* Opens what `check` let pass and loads the groups. The state store is damaged: OK, and state_is_lost. */
 static enum err start_state(struct start *s)
 {
@@ -342,7 +370,7 @@ static enum err start_state(struct start *s)
 	struct buf path = { 0 };
 	buf_printf(&path, "%s/state.lmdb", s->dir);
 	enum err e = OK;
-	if (!log_fault(l, FAULT_bug_s10_state_unchecked)) e = ops->check(s->io, buf_str(&path), &s->head);
+	if (!log_fault(l, FAULT_bug_s10_state_unchecked)) e = state_check(s, buf_str(&path));
 	if (e == ERR_NOT_FOUND) e = OK;
 	if (e == OK) e = ops->open(s->io, buf_str(&path), &l->state);
 	if (e == OK) e = ops->head(l->state, &s->head);

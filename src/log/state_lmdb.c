@@ -543,6 +543,7 @@ enum err state_lmdb_walk(const char *path, struct state_head *head)
 const struct state_ops state_lmdb = {
 	.check = state_lmdb_check,
 	.verify = state_lmdb_verify,
+	.mend = state_lmdb_mend,
 	.open = lmdb_open,
 	.close = lmdb_close,
 	.set_aside = lmdb_set_aside,

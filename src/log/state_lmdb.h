@@ -50,6 +50,11 @@ struct state_walk {
 void state_walk_file(int fd, struct state_walk *out);
 /* The same; appends the metas of all groups to `metas` (may be NULL): u64 group | u32 bytes | meta. */
 void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas);
+/* The same where values of owners may be damaged: appends their keys to `bad`: u32 bytes | key. Every other value is proven by the sum, of which the
+ * damaged ones' own words are part: so it is not the word that is damaged, and no value is missing. */
+void state_walk_file_mendable(int fd, struct state_walk *out, struct buf *metas, struct buf *bad);
+/* See state_ops.mend. */
+must_check enum err state_lmdb_mend(struct io *io, const char *path, state_lose_fn *lose, void *arg);
 /* The same without a repair, for people (log_check). */
 must_check enum err state_lmdb_verify(
 	struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);

@@ -59,6 +59,7 @@ struct walk {
 	bool has_head;
 	struct buf key_last; /* owned: of the leaf entry before */
 	struct buf *metas;   /* borrowed, or NULL */
+	struct buf *bad;     /* borrowed: damaged values of owners are noted there; NULL: they end the walk */
 	uint64_t at;         /* in the file: of the page that is looked at */
 	const char *why;
 };
@@ -204,7 +205,15 @@ static bool value_check(struct walk *w, struct slice key, struct slice stored)
 {
 	struct slice value;
 	uint32_t crc;
-	if (!state_value_open(key, stored, &value, &crc)) return walk_fail(w, "a value's checksum is wrong");
+	if (!state_value_open(key, stored, &value, &crc)) {
+		bool is_owners = key.n > STATE_PREFIX_BYTES && key.p[8] == STATE_TAG_OWNER;
+		if (!w->bad || !is_owners || stored.n < STATE_CRC_BYTES)
+			return walk_fail(w, "a value's checksum is wrong");
+		buf_append_le32(w->bad, (uint32_t)key.n);
+		buf_append_slice(w->bad, key);
+		crc = le32_get(stored.p);
+		value = slice_from(stored, STATE_CRC_BYTES);
+	}
 	w->values++;
 	if (!state_key_is_head(key)) {
 		w->sum += crc;
@@ -340,9 +349,9 @@ static bool tree_walk(struct walk *w, const struct tree *t, bool is_main)
 }
 
 /* Walks what one meta page leads to. */
-static bool meta_walk(int fd, const struct meta *m, struct state_walk *out, struct buf *metas)
+static bool meta_walk(int fd, const struct meta *m, struct state_walk *out, struct buf *metas, struct buf *bad)
 {
-	struct walk w = { .fd = fd, .meta = *m, .metas = metas };
+	struct walk w = { .fd = fd, .meta = *m, .metas = metas, .bad = bad };
 	size_t metas_before = metas ? metas->n : 0;
 	w.seen = mem_zalloc(m->last_page / 8 + 1);
 	bool is_good = tree_walk(&w, &m->free, false) && tree_walk(&w, &m->main, true);
@@ -363,7 +372,7 @@ static bool meta_walk(int fd, const struct meta *m, struct state_walk *out, stru
 
 void state_walk_file(int fd, struct state_walk *out) { state_walk_file_metas(fd, out, NULL); }
 
-void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas)
+static void walk_file(int fd, struct state_walk *out, struct buf *metas, struct buf *bad)
 {
 	struct meta pages[META_COUNT];
 	struct stat st;
@@ -375,13 +384,22 @@ void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas)
 	int newer = pages[1].is_good && (!pages[0].is_good || pages[0].txn < pages[1].txn);
 	for (int k = 0; k < META_COUNT; k++) {
 		int which = k ? !newer : newer;
-		if (!pages[which].is_good || !meta_walk(fd, &pages[which], out, metas)) continue;
+		if (!pages[which].is_good || !meta_walk(fd, &pages[which], out, metas, bad)) continue;
 		out->result = OK;
 		out->page_bytes = page_bytes;
 		out->good_meta = which;
 		out->is_other_meta_bad = k || !pages[!which].is_good;
 		return;
 	}
+}
+
+void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas) { walk_file(fd, out, metas, NULL); }
+
+void state_walk_file_mendable(int fd, struct state_walk *out, struct buf *metas, struct buf *bad)
+{
+	walk_file(fd, out, metas, bad);
+	/* What the newer meta page leads to, or nothing: what was noted on the way to the older one is not of it. */
+	if (out->is_other_meta_bad) out->result = ERR_CORRUPT;
 }
 
 /* The other meta page becomes a copy of the good one. */

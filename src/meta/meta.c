@@ -320,7 +320,8 @@ static enum err on_load(struct group_load *l)
 	*r = (struct rows_load) { .next_group = META_GROUP + 1 };
 	map_init(&r->rows, l->seed, row_key);
 	l->loaded = r;
-	if (l->index == 0) return OK;
+	/* Rows stand alone: what is left of a state that is damaged is still true (S7). */
+	if (l->index == 0 && !l->is_partial) return OK;
 	enum err e = state_group_each(l->state, l->group, SLICE_NULL, SLICE_NULL, load_value, r);
 	return e == OK ? r->result : e;
 }

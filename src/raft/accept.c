@@ -22,6 +22,7 @@ struct accept {
 	uint64_t term;         /* of the last entry that was read */
 	uint64_t lost;         /* entries that should be there and are not */
 	bool is_past, is_dead; /* past: what was applied has been shown */
+	bool is_from_nothing;  /* the state is lost: where an entry is missing it may have been dead */
 	bool is_busy;          /* read or put is under way */
 };
 
@@ -205,7 +206,7 @@ static bool take_entry(struct accept *a, const struct entry_head *h, struct slic
 	}
 	if (!a->is_past) g->ops->salvaged(g->owner);
 	a->is_past = true;
-	a->lost += h->index - g->applied - 1;
+	if (!a->is_from_nothing) a->lost += h->index - g->applied - 1;
 	return apply_one(g, h->index, h->term, (enum entry_kind)h->kind, body);
 }
 
@@ -276,7 +277,7 @@ enum err group_accept(struct group *g, struct group_accept *req)
 	if (g->state != GROUP_READ_ONLY) return ERR_INVALID;
 	log_group_info(g->log, &info);
 	if (g->accept || g->accept_failed || g->install) return ERR_BUSY;
-	if (info.state_lost || !g->ops->accepted) return ERR_UNSUPPORTED;
+	if (info.segments_lost || !g->ops->accepted) return ERR_UNSUPPORTED;
 	if (!log_has_space(g->set->log, info.stored_bytes)) return ERR_NO_SPACE;
 	struct accept *a = NEW(struct accept);
 	enum err e = log_install_begin(g->log, &a->log);
@@ -287,6 +288,7 @@ enum err group_accept(struct group *g, struct group_accept *req)
 	a->req = req;
 	a->from = info.first_index;
 	a->last = info.there_last;
+	a->is_from_nothing = info.state_lost;
 	async_add(g, &a->async, accept_destroy);
 	g->accept = a;
 	log_group_detach(g->log);

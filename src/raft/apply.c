@@ -132,6 +132,10 @@ enum err tail_read_now(struct group *g, const struct log_group_info *info)
 	enum err e = OK;
 	bool alone = group_is_sole_voter(g); /* in doubt too: what is here before the gap was durable */
 	g->last = g->applied;
+	if (info->state_lost && alone) { /* what is there continues nothing, and may be much */
+		g->has_hole = true;
+		return OK;
+	}
 	while (e == OK && g->last < info->last_index && g->state != GROUP_QUARANTINED) {
 		struct log_read_req r = { .from = g->last + 1, .to = info->last_index, .bytes_max = TAIL_READ_BYTES };
 		e = log_read_now(g->log, &r);

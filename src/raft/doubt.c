@@ -34,6 +34,8 @@ void doubt_stop(struct group *g)
 	struct log_group_info info;
 	char range[64] = "";
 	log_group_info(g->log, &info);
+	/* The owner begins empty: that must not take the place of what is left of its state. */
+	if (info.state_lost) log_group_detach(g->log);
 	if (info.lost_from && info.lost_to)
 		(void)snprintf(range, sizeof range, " about entries %llu to %llu", (unsigned long long)info.lost_from,
 			(unsigned long long)info.lost_to);

@@ -531,7 +531,10 @@ void group_deliver(struct group *g)
 enum err owner_load_now(
 	const struct raft_groups *r, uint64_t group, uint64_t index, const struct group_ops *ops, void *owner)
 {
-	struct group_load l = { log_state(r->log), group, index, io_random_u64(r->io), NULL };
+	struct group_load l = { log_state(r->log), group, index, io_random_u64(r->io), NULL, false };
+	struct log_group_info info;
+	log_group_info(log_group_find(r->log, group), &info);
+	l.is_partial = info.state_lost;
 	enum err e = ops->load(&l);
 	if (e == OK) e = ops->take(owner, &l);
 	ops->drop(&l);

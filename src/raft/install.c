@@ -233,7 +233,8 @@ static void committed(struct log_install_req *req)
 	i->state = INSTALL_LOADING;
 	i->busy = true;
 	i->ops = g->ops;
-	i->load = (struct group_load) { log_state(g->set->log), g->id, i->index, io_random_u64(g->set->io), NULL };
+	i->load =
+		(struct group_load) { log_state(g->set->log), g->id, i->index, io_random_u64(g->set->io), NULL, false };
 	i->job = (struct io_job) { .run = load_run, .done = load_done };
 	io_job_submit(g->set->io, IO_LANE_SETTLE, &i->job);
 }

@@ -281,3 +281,120 @@ async def test_a_bit_in_the_catalogue(make_server, connect):
         assert (await js.get_msg("C", 20)).data == b"<C-20>"
     await assert_whole(js, "C", 20)
     assert (await js.publish("N.k", b"")).seq == 1
+
+
+async def test_a_crash_while_it_is_taken_back(make_server, connect):
+    """Killed at any moment it is in doubt as it was, or in service without what is lost; never anything else."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 600, size=4000)
+    server.kill()
+    assert flip(server, "groups/*2/*/*.seg", b"<A-100>") == 1
+    server.start()
+    nc = await connect(server)
+    assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
+    outcomes = set()
+    for tries in range(12):
+        info = await ask(nc, "STREAM.INFO.A")
+        outcomes.add("doubt" in info)
+        if "doubt" not in info:
+            break
+        assert info["state"]["messages"] == 600
+        assert (await nc.jetstream(timeout=5).get_msg("A", 400)).data.startswith(b"<A-400>")
+        asked = asyncio.ensure_future(nc.request("$JS.API.THEBES.STREAM.RECOVER.A", b'{"accept_loss":true}', timeout=20))
+        await nc.flush()
+        await asyncio.sleep(0.004 * tries * tries)
+        # the others go on, and it can be read meanwhile
+        await nc.jetstream(timeout=5).publish("B.k1", b"on")
+        server.kill()
+        asked.cancel()
+        server.start()
+        nc = await connect(server)
+    assert outcomes == {True, False}
+    js = nc.jetstream(timeout=5)
+    assert (await js.stream_info("A")).state.messages == 599
+    for i in [*range(1, 100), *range(101, 601)]:
+        assert (await js.get_msg("A", i)).data.startswith(b"<A-%d>" % i)
+    assert (await js.publish("A.k1", b"")).seq == 601
+    assert (await js.stream_info("B")).state.messages >= 600 + tries
+
+
+async def test_a_work_queue_is_taken_back(make_server, connect):
+    """What was acknowledged before the damage stays gone; what is there comes once, in order; what is lost does not hold anybody up."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="Q", subjects=["Q"], retention="workqueue")
+    await js.add_stream(name="B", subjects=["B"])
+    for i in range(1, 601):
+        await js.publish("Q", b"<Q-%d>" % i + b"." * 4000)
+    sub = await js.pull_subscribe("Q", "workers")
+    for message in await sub.fetch(150, timeout=5):
+        await message.ack_sync(timeout=5)
+    pending = await sub.fetch(20, timeout=5)  # 151 to 170: delivered, not acknowledged
+    assert pending[0].data.startswith(b"<Q-151>")
+    await js.publish("B", b"x" * 100000)
+    await asyncio.sleep(0.3)
+    server.kill()
+    assert flip(server, "groups/*2/*/*.seg", b"<Q-160>") + flip(server, "groups/*2/*/*.seg", b"<Q-300>") == 2
+    server.start()
+    nc = await connect(server)
+    assert_refused(await ask(nc, "STREAM.MSG.GET.Q", {"seq": 300}), 2)
+    assert "2 messages that were known are lost" in run(server, "station", "recover", "Q", "--accept-loss")
+    js = nc.jetstream(timeout=5)
+    assert (await js.stream_info("Q")).state.messages == 448
+    sub = await js.pull_subscribe("Q", "workers")
+    seen = []
+    while len(seen) < 448:
+        for message in await sub.fetch(100, timeout=35):
+            seen.append(message.metadata.sequence.stream)
+            await message.ack_sync(timeout=5)
+    assert sorted(seen) == [i for i in range(151, 601) if i not in (160, 300)]
+    assert (await js.stream_info("Q")).state.messages == 0
+    assert (await js.publish("Q", b"")).seq == 601
+
+
+async def test_a_bit_in_the_state_of_a_stream(make_server, connect):
+    """The station whose state it is comes back with its messages and without its consumers; the others do not notice."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["A", "B"], 600, size=4000)
+    server.kill()
+    assert flip(server, "state.lmdb", b"A.k3") >= 1
+    for i in range(2):
+        server.start()
+        nc = await connect(server)
+        js = nc.jetstream(timeout=5)
+        info = await ask(nc, "STREAM.INFO.A")
+        assert "its state is lost" in info["doubt"]["reason"] and info["doubt"]["group"] == 2
+        assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 3}), 2)
+        await assert_whole(js, "B", 600)
+        await js.add_stream(name=f"N{i}", subjects=[f"N{i}"])
+        server.kill()
+    server.start()
+    await assert_recovered(server, connect, "A", set(), 600, 601)
+    js = (await connect(server)).jetstream(timeout=5)
+    assert [c.name for c in await js.consumers_info("A")] == ["all0", "all1"]
+    await assert_whole(js, "B", 600)
+
+
+async def test_a_bit_in_a_row_of_the_catalogue(make_server, connect):
+    """The other rows are still true."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS)
+    js = (await connect(server)).jetstream(timeout=10)
+    await fill(js, ["B", "A"], 600, size=4000)
+    server.kill()
+    assert flip(server, "state.lmdb", b'"name":"A"') >= 1
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["B"]
+    await assert_whole(js, "B", 600)
+    run(server, "catalogue", "recover", "--accept-loss")
+    server.kill()
+    server.start()
+    nc = await connect(server)
+    js = nc.jetstream(timeout=5)
+    assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["B"]
+    await assert_whole(js, "B", 600)
+    await js.add_stream(name="N", subjects=["N"])
+    assert "group 3 is in no row of the catalogue" in server.log_text()

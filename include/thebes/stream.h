@@ -201,7 +201,7 @@ must_check enum err stream_count(
 uint64_t stream_next_candidate(
 	const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *work);
 bool stream_is_live(const struct stream *s, uint64_t seq);
-/* Walks subjects that match, in order of first appearance; false stops. */
+/* Walks subjects that match, in no order that means anything; false stops. */
 typedef bool stream_subject_fn(
 	void *arg, struct slice subject, uint64_t count, uint64_t first_seq_hint, uint64_t last_seq);
 void stream_subjects(

@@ -70,7 +70,7 @@ static void capture_subjects(struct machine *m, struct state_batch *batch, struc
 		}
 		buf_append(value, e->name, e->n);
 		state_batch_put(batch, key_u64(key, 's', e->id), buf_slice(value));
-		e->captured = true;
+		e->captured = e->is_stored = true;
 	}
 }
 
@@ -193,11 +193,7 @@ static enum err restore_subject(struct machine *m, uint32_t id, struct slice v)
 	if (v.n != 32 + (uint64_t)kept * 16 + n || n == 0 || subjects_by_id(&m->subjects, id)) return ERR_CORRUPT;
 	struct slice name = slice_of(v.p + 32 + (size_t)kept * 16, n);
 	if (subjects_find(&m->subjects, name)) return ERR_CORRUPT;
-	m->subjects.id_next = (uint32_t)u64_max(id, m->subjects.id_next);
-	uint32_t next = m->subjects.id_next;
-	m->subjects.id_next = id;
-	struct subject_entry *e = subjects_get(&m->subjects, name);
-	if (m->subjects.id_next < next) m->subjects.id_next = next;
+	struct subject_entry *e = subjects_restore(&m->subjects, name, id);
 	e->count = le64_get(v.p);
 	e->first_seq_hint = le64_get(v.p + 8);
 	e->last_seq = le64_get(v.p + 16);
@@ -252,6 +248,7 @@ enum err machine_restore(struct machine *m, struct slice key, struct slice value
 enum err machine_restored(struct machine *m)
 {
 	m->config_dirty = m->config_captured = false;
+	subjects_restored(&m->subjects);
 	m->subjects.unsure_marks++; /* what was unsure when it was captured is so again */
 	uint64_t counted = 0;
 	for (uint32_t i = 0; i < m->subjects.id_next; i++)

@@ -44,14 +44,20 @@ struct subject_entry {
 	struct subject_kept *kept;                /* owned, oldest first: kept[kept_head ..] */
 	uint32_t kept_head, kept_count, kept_cap;
 	uint64_t tidy_keep; /* leader: it is queued to be cut to so many; 0: it is not */
+	uint64_t born;      /* tells it from one that had its id before */
 	uint32_t id, n;
-	bool captured;
-	uint8_t name[]; /* n bytes */
+	bool captured, is_stored; /* is_stored: the state store may hold it */
+	uint8_t name[];           /* n bytes */
 };
 struct subjects {
 	struct map by_name;
 	struct subject_entry **by_id; /* owned; NULL where a subject is gone */
 	uint32_t id_next, by_id_cap;
+	uint32_t *
+		free; /* owned: a heap of the ids below id_next that nobody has. The lowest is given out next, on every replica and after every
+			 * start the same: which ids are in use is part of the state */
+	uint32_t free_count, free_cap;
+	uint64_t births;
 	struct list dirty;
 	uint32_t *gone; /* owned: ids gone since the last confirmed capture */
 	size_t gone_count, gone_cap, gone_captured;
@@ -65,6 +71,9 @@ void subjects_deinit(struct subjects *t);
 struct subject_entry *subjects_find(const struct subjects *t, struct slice name);
 struct subject_entry *subjects_by_id(const struct subjects *t, uint32_t id);
 struct subject_entry *subjects_get(struct subjects *t, struct slice name); /* made when absent */
+/* The same under this id, which nobody has: while restoring, in any order; then subjects_restored. */
+struct subject_entry *subjects_restore(struct subjects *t, struct slice name, uint32_t id);
+void subjects_restored(struct subjects *t);
 void subjects_added(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t bytes, bool keep);
 /* `count` messages of it went; seq 0 = unknown which, all below `below` (a whole block). Frees e when none is left. */
 void subjects_removed(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t below, uint64_t count);

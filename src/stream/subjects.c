@@ -29,6 +29,7 @@ void subjects_deinit(struct subjects *t)
 	free_all(t);
 	map_deinit(&t->by_name);
 	mem_free(t->by_id);
+	mem_free(t->free);
 	mem_free(t->gone);
 	*t = (struct subjects) { 0 };
 }
@@ -46,6 +47,7 @@ static struct subject_entry *entry_make(struct subjects *t, struct slice name, u
 	memcpy(e->name, name.p, name.n);
 	e->n = (uint32_t)name.n;
 	e->id = id;
+	e->born = ++t->births;
 	if (id >= t->by_id_cap) {
 		uint32_t cap = (uint32_t)size_max(16, (size_t)(id + 1) * 2);
 		t->by_id = mem_realloc(t->by_id, cap * sizeof(struct subject_entry *));
@@ -59,10 +61,50 @@ static struct subject_entry *entry_make(struct subjects *t, struct slice name, u
 	return e;
 }
 
+/* ---- ids that are free again ---- */
+
+static void free_push(struct subjects *t, uint32_t id)
+{
+	if (t->free_count == t->free_cap) {
+		t->free_cap = t->free_cap ? t->free_cap * 2 : 8;
+		t->free = mem_realloc(t->free, t->free_cap * sizeof *t->free);
+	}
+	uint32_t at = t->free_count++;
+	for (uint32_t up; at > 0 && t->free[up = (at - 1) / 2] > id; at = up) t->free[at] = t->free[up];
+	t->free[at] = id;
+}
+
+static uint32_t free_pop(struct subjects *t)
+{
+	uint32_t lowest = t->free[0], id = t->free[--t->free_count], at = 0, down;
+	while ((down = 2 * at + 1) < t->free_count) {
+		if (down + 1 < t->free_count && t->free[down + 1] < t->free[down]) down++;
+		if (t->free[down] >= id) break;
+		t->free[at] = t->free[down];
+		at = down;
+	}
+	t->free[at] = id;
+	return lowest;
+}
+
 struct subject_entry *subjects_get(struct subjects *t, struct slice name)
 {
 	struct subject_entry *e = map_get(&t->by_name, name);
-	return e ? e : entry_make(t, name, t->id_next);
+	return e ? e : entry_make(t, name, t->free_count ? free_pop(t) : t->id_next);
+}
+
+struct subject_entry *subjects_restore(struct subjects *t, struct slice name, uint32_t id)
+{
+	struct subject_entry *e = entry_make(t, name, id);
+	e->is_stored = true;
+	return e;
+}
+
+void subjects_restored(struct subjects *t)
+{
+	ASSERT(t->free_count == 0);
+	for (uint32_t i = 0; i < t->id_next; i++)
+		if (!t->by_id[i]) free_push(t, i);
 }
 
 static void touch(struct subjects *t, struct subject_entry *e)
@@ -108,6 +150,7 @@ void subjects_added(struct subjects *t, struct subject_entry *e, uint64_t seq, u
 	touch(t, e);
 }
 
+/* What the state store never had need not go from there. */
 static void note_gone(struct subjects *t, uint32_t id)
 {
 	if (t->gone_count == t->gone_cap) {
@@ -117,15 +160,22 @@ static void note_gone(struct subjects *t, uint32_t id)
 	t->gone[t->gone_count++] = id;
 }
 
+/* Its last message went; the next new subject may have its id. */
+static void entry_gone(struct subjects *t, struct subject_entry *e)
+{
+	if (e->is_stored) note_gone(t, e->id);
+	t->by_id[e->id] = NULL;
+	free_push(t, e->id);
+	(void)map_del(&t->by_name, subject_name(e));
+	entry_free(e);
+}
+
 void subjects_removed(struct subjects *t, struct subject_entry *e, uint64_t seq, uint64_t below, uint64_t count)
 {
 	ASSERT(e->count >= count);
 	e->count -= count;
 	if (e->count == 0) {
-		note_gone(t, e->id);
-		t->by_id[e->id] = NULL;
-		(void)map_del(&t->by_name, subject_name(e));
-		entry_free(e);
+		entry_gone(t, e);
 		return;
 	}
 	if (seq) {
@@ -156,11 +206,7 @@ void subjects_clear(struct subjects *t)
 {
 	for (uint32_t i = 0; i < t->id_next; i++) {
 		struct subject_entry *e = t->by_id[i];
-		if (!e) continue;
-		note_gone(t, e->id);
-		t->by_id[i] = NULL;
-		(void)map_del(&t->by_name, subject_name(e));
-		entry_free(e);
+		if (e) entry_gone(t, e);
 	}
 }
 

@@ -15,7 +15,10 @@ struct sweep {
 	uint64_t removed;
 	bool erases;        /* what goes is to be erased from the disks (S15) */
 	bool unwanted_only; /* interest: only what no consumer wants */
-	uint32_t *excess;   /* owned; per subject id how many of its oldest go; NULL: not asked */
+	struct excess {
+		uint64_t born;
+		uint32_t count;
+	} * excess; /* owned; per subject id how many of its oldest go; NULL: not asked */
 	uint32_t excess_ids;
 	uint64_t excess_left;
 	bool reading;
@@ -92,8 +95,9 @@ static void propose(struct sweep *w, bool clears)
 static bool is_excess(struct sweep *w, const struct stream_msg *m)
 {
 	struct subject_entry *e = subjects_find(&w->stream->machine.subjects, m->subject);
-	if (!e || e->id >= w->excess_ids || w->excess[e->id] == 0) return false;
-	w->excess[e->id]--;
+	if (!e || e->id >= w->excess_ids || w->excess[e->id].count == 0 || w->excess[e->id].born != e->born)
+		return false;
+	w->excess[e->id].count--;
 	if (--w->excess_left == 0) w->end = m->seq + 1;
 	return true;
 }
@@ -317,8 +321,8 @@ void sweep_subjects(struct stream *s, uint64_t limit, struct stream_req *req)
 	for (uint32_t i = 0; i < t->id_next; i++) {
 		const struct subject_entry *e = t->by_id[i];
 		if (!e || e->count <= limit) continue;
-		w->excess[i] = (uint32_t)u64_min(e->count - limit, UINT32_MAX);
-		w->excess_left += w->excess[i];
+		w->excess[i] = (struct excess) { e->born, (uint32_t)u64_min(e->count - limit, UINT32_MAX) };
+		w->excess_left += w->excess[i].count;
 	}
 	if (w->excess_left == 0) w->next = w->end = 1;
 	sweep_step(w);

@@ -70,6 +70,7 @@ static void find_read_done(struct stream_read *r)
 		return;
 	}
 	struct subject_entry *at = subjects_by_id(&s->machine.subjects, f->id);
+	if (at && !slice_eq(subject_name(at), buf_slice(&f->subject))) at = NULL; /* another one has its id now */
 	if (at && f->found && seq_index_is_live(&s->machine.seqs, f->found) && is_unsure(s, at))
 		subjects_last_found(&s->machine.subjects, at, f->found);
 	f->missed |= at && is_unsure(s, at); /* removed while it was read: whoever asks, asks again */

@@ -412,10 +412,67 @@ static void salvage_keeps_what_is_left(void **state)
 	stream_config_deinit(&c);
 }
 
+/* Every message has a subject of its own, and only the newest stay: memory is a matter of those that are there. */
+static void subjects_that_went_cost_nothing(void **state)
+{
+	enum { MSGS = 1000 * 1000, KEPT = 1000, ROUND = 100 * 1000 };
+	(void)state;
+	struct machine m, again;
+	struct store store = { 0 };
+	struct stream_config c;
+	struct js_error error;
+	struct machine_event ev;
+	assert_true(stream_config_parse(&c, SLICE("{\"name\":\"S\",\"subjects\":[\"device.*\"]}"), &error));
+	machine_init(&m, &c, 1);
+	struct buf drop = { 0 };
+	for (uint64_t seq = 1; seq <= MSGS; seq++) {
+		char name[32];
+		int n = snprintf(name, sizeof name, "device.%llu", (unsigned long long)seq);
+		struct record r = {
+			.kind = RECORD_MSG, .seq = seq, .time_ns = (int64_t)seq, .subject = slice_of(name, (size_t)n)
+		};
+		assert_int_equal(machine_apply(&m, seq, &r, &ev), OK);
+		if (seq > KEPT) {
+			n = snprintf(name, sizeof name, "device.%llu", (unsigned long long)(seq - KEPT));
+			buf_clear(&drop);
+			drop_begin(&drop, 0);
+			drop_add(&drop, seq - KEPT, stream_msg_bytes(&c, (size_t)n, 0, 0), slice_of(name, (size_t)n));
+			r = (struct record) {
+				.kind = RECORD_DROP, .time_ns = (int64_t)seq, .payload = buf_slice(&drop)
+			};
+			assert_int_equal(machine_apply(&m, seq, &r, &ev), OK);
+			assert_int_equal(ev.removed, 1);
+		}
+		if (seq % ROUND) continue;
+		struct state_batch batch = { 0 };
+		machine_capture(&m, &batch, false);
+		store_take(&store, &batch);
+		state_batch_deinit(&batch);
+		machine_settled(&m);
+	}
+	assert_int_equal(m.seqs.live, KEPT);
+	assert_int_equal(restore(&again, &store, &c), OK);
+	assert_int_equal(again.hash, m.hash);
+	const struct subjects *both[] = { &m.subjects, &again.subjects };
+	for (size_t i = 0; i < COUNT_OF(both); i++) {
+		assert_int_equal(both[i]->by_name.count, KEPT);
+		assert_true(both[i]->id_next <= KEPT + 1);
+		assert_true(both[i]->by_id_cap <= 4 * KEPT && both[i]->free_cap <= 4 * KEPT);
+		assert_true(both[i]->gone_cap <= 4 * KEPT);
+	}
+	assert_true(store.count <= KEPT + 10);
+	buf_deinit(&drop);
+	store_deinit(&store);
+	stream_config_deinit(&c);
+	machine_deinit(&m);
+	machine_deinit(&again);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(captured_state_restores),
+		cmocka_unit_test(subjects_that_went_cost_nothing),
 		cmocka_unit_test(whole_capture_stands_alone),
 		cmocka_unit_test(damaged_state_is_refused),
 		cmocka_unit_test(limits_per_subject),

@@ -24,12 +24,52 @@ static void counts_and_ends(void **state)
 	assert_int_equal(a->kept_count, 1);
 	assert_int_equal(a->kept[a->kept_head].seq, 4);
 	uint32_t id = a->id;
+	uint64_t born = a->born;
 	subjects_removed(&t, a, 4, 0, 1);
 	assert_null(subjects_find(&t, SLICE("a")));
 	assert_null(subjects_by_id(&t, id));
-	assert_int_equal(t.gone_count, 1);
-	assert_int_not_equal(subjects_get(&t, SLICE("a"))->id, id); /* ids are not used twice */
+	assert_int_equal(t.gone_count, 0); /* never written: nothing to delete */
+	struct subject_entry *again = subjects_get(&t, SLICE("b"));
+	assert_int_equal(again->id, id); /* ids are used again … */
+	assert_int_not_equal(again->born, born);
 	subjects_deinit(&t);
+}
+
+/* The lowest free id is given out, so a replica that was started anew and one that was not go on alike. */
+static void ids_are_given_out_alike(void **state)
+{
+	struct subjects t, fresh;
+	uint64_t x = 88172645463325252u, seq = 0;
+	uint32_t most = 0;
+	(void)state;
+	subjects_init(&t, 1);
+	for (unsigned step = 0; step < 3000; step++) {
+		char name[16];
+		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+		struct slice s = slice_of(name, (size_t)snprintf(name, sizeof name, "s%u", (unsigned)(x % 300)));
+		struct subject_entry *e = subjects_find(&t, s);
+		if (e && x >> 32 & 1) {
+			subjects_removed(&t, e, 0, seq + 1, e->count);
+			continue;
+		}
+		e = subjects_get(&t, s);
+		subjects_added(&t, e, ++seq, 1, false);
+		assert_ptr_equal(subjects_by_id(&t, e->id), e);
+		for (uint32_t i = 0; e->count == 1 && i < e->id; i++) assert_non_null(subjects_by_id(&t, i));
+		most = most > (uint32_t)t.by_name.count ? most : (uint32_t)t.by_name.count;
+		assert_true(t.id_next <= most);
+	}
+	subjects_init(&fresh, 2);
+	for (uint32_t i = t.id_next; i-- > 0;)
+		if (t.by_id[i]) subjects_restore(&fresh, subject_name(t.by_id[i]), i)->count = t.by_id[i]->count;
+	subjects_restored(&fresh);
+	for (unsigned i = 0; i < 400; i++) {
+		char name[16];
+		struct slice s = slice_of(name, (size_t)snprintf(name, sizeof name, "n%u", i));
+		assert_int_equal(subjects_get(&t, s)->id, subjects_get(&fresh, s)->id);
+	}
+	subjects_deinit(&t);
+	subjects_deinit(&fresh);
 }
 
 static void unkept_newest_stays_a_bound(void **state)
@@ -72,6 +112,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_and_ends),
+		cmocka_unit_test(ids_are_given_out_alike),
 		cmocka_unit_test(unkept_newest_stays_a_bound),
 		cmocka_unit_test(ids_expire_in_order),
 	};

@@ -366,7 +366,9 @@ void log_applied(struct log_group *g, uint64_t index, uint64_t term, struct slic
 void log_trim(struct log_group *g, uint64_t index)
 {
 	ASSERT(index <= g->applied_index + 1);
-	g->trim_index = u64_max(g->trim_index, index);
+	if (index <= g->trim_index) return;
+	g->trim_index = index;
+	settle_trimmed(g->log);
 }
 
 /* ---- what is known ---- */

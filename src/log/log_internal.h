@@ -430,8 +430,10 @@ struct settle {
 	struct io_timer step;          /* the next slice of a turn */
 	struct io_timer retry;         /* after a failed round (S16) */
 	bool is_wanted;
-	uint64_t wanted_number;      /* the block that must be durable before the round that is wanted begins */
-	struct list wanted_by;       /* of log_req.link: log_settle_now, done with the next round that begins */
+	uint64_t wanted_number; /* the block that must be durable before the round that is wanted begins */
+	struct list wanted_by;  /* of log_req.link: log_settle_now, done with the next round that begins */
+	unsigned
+		frees_wanted; /* rounds until what an owner trimmed is unlinked: begun for that alone while the disk is low */
 	struct grave_job *grave_job; /* owned, while it runs */
 	struct list graves;          /* of struct grave.link: groups and segments that go */
 	bool is_recorded_durable;
@@ -447,6 +449,8 @@ bool settle_is_busy(const struct log *l);
 /* The group goes: the round under way drops what it has of it. Its owner goes: it is asked and told nothing more. */
 void settle_forget_group(struct log *l, struct log_group *g);
 void settle_forget_owner(struct log *l, struct log_group *g);
+/* An owner needs less than before (log_trim). */
+void settle_trimmed(struct log *l);
 /* Adds SETTLED to the journal. */
 void settle_record(struct log *l, const struct settled *s);
 /* What the state store is to hold of the group, as it is in memory. *out is zeroed; the caller's to deinit. */
@@ -573,6 +577,8 @@ struct space {
 	enum err job_result;
 };
 void space_step(struct log *l);
+/* Below the first mark (S16): what grows is refused. */
+bool space_is_low(const struct log *l);
 /* Bytes that may still be stored beyond what the journal holds already. */
 uint64_t space_left(const struct log *l);
 

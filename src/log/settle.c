@@ -638,6 +638,7 @@ static void settle_recorded(struct log_req *req)
 	struct settle *t = settle_of(l);
 	ASSERT(t->phase == ROUND_RECORD && t->round == r && t->recorded.round == r->number);
 	t->is_recorded_durable = true;
+	if (t->frees_wanted) t->frees_wanted--;
 	journal_free_to(l, t->recorded.use_before);
 	round_bury(l, r);
 	diag_count(l->diag, COUNTER_log_rounds);
@@ -671,9 +672,24 @@ static void settle_slice(struct io_timer *timer)
 	settle_step(CONTAINER_OF(t, struct log, settle));
 }
 
+/* Files that nobody needs any more go with the round after the one that drops them (S13). While clients are refused for want of room nothing
+ * fills a slot, so nothing else would begin either (S16). */
+static void want_frees(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	if (t->frees_wanted && !t->is_wanted && !l->is_closing && space_is_low(l)) log_settle_now(l, NULL);
+}
+
+void settle_trimmed(struct log *l)
+{
+	struct settle *t = settle_of(l);
+	t->frees_wanted = t->round ? 3 : 2; /* the one under way may not have seen it */
+}
+
 static void step_idle(struct log *l)
 {
 	struct settle *t = settle_of(l);
+	if (!io_timer_is_armed(&t->retry)) want_frees(l);
 	if (!io_timer_is_armed(&t->retry) && is_due(l)) round_begin(l, round_use(l));
 }
 

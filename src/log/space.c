@@ -25,12 +25,14 @@ static void space_done(struct io_job *job)
 	log_job_done(s->log);
 }
 
+bool space_is_low(const struct log *l) { return l->space.is_known && space_left(l) < l->options.space_low_bytes; }
+
 /* A node that stores nothing asks nothing. */
 void space_step(struct log *l)
 {
 	struct space *s = &l->space;
 	if (s->is_asking || l->is_closing || l->is_dead) return;
-	bool is_low = s->is_known && space_left(l) < l->options.space_low_bytes;
+	bool is_low = space_is_low(l);
 	uint64_t now = io_now_ns(l->io), number = journal_last_number(l);
 	if (now - s->asked_ns < MILLIS(is_low ? SPACE_INTERVAL_LOW_MS : SPACE_INTERVAL_MS)) return;
 	if (number == s->asked_number && !is_low) return;

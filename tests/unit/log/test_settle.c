@@ -126,6 +126,64 @@ static void trimmed_segments_go(void **state)
 	fixture_deinit(&f);
 }
 
+struct look {
+	struct io_timer timer;
+	struct fixture *f;
+	const char *path;
+	unsigned left;
+};
+
+static void look_again(struct io_timer *t)
+{
+	struct look *x = CONTAINER_OF(t, struct look, timer);
+	struct stat st;
+	if (stat(x->path, &st) != 0 || --x->left == 0)
+		io_uv_stop(x->f->io);
+	else
+		io_timer_start(x->f->io, t, MILLIS(10));
+}
+
+/* S16: the disk is full, everything is purged, and nobody may write anything that would fill a slot: the room comes back all the same. */
+static void a_full_disk_is_given_back_what_is_purged(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	struct stat st;
+	char path[200];
+	fixture_init(&f);
+	f.options.segment_bytes_max = 16 * 1024;
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
+	settle(&f);
+	(void)snprintf(path, sizeof path, "%s/groups/0000000000000001/00000001/0000000000000001.seg", f.dir);
+	assert_int_equal(stat(path, &st), 0);
+	f.log->options.space_low_bytes = UINT64_MAX / 2;
+	owner_append(&o, 1, 100, &w); /* the purge */
+	run(&f);
+	owner_apply(&o);
+	assert_true(f.log->space.is_known);
+	assert_int_equal(log_admit(f.log, LOG_ADMIT_GROWS, 100), ERR_NO_SPACE);
+	log_trim(o.g, 61);
+	log_turn_end(f.log);
+	struct look x = { .timer.fire = look_again, .f = &f, .path = path, .left = 3000 };
+	io_timer_start(f.io, &x.timer, MILLIS(10));
+	io_uv_run(f.io);
+	assert_true(x.left > 0);
+	uint64_t rounds = f.diag.counter[COUNTER_log_rounds];
+	/* And then it is quiet: a disk that stays low is no reason to go on. */
+	x.path = f.dir;
+	x.left = 60;
+	io_timer_start(f.io, &x.timer, MILLIS(10));
+	io_uv_run(f.io);
+	assert_in_range(f.diag.counter[COUNTER_log_rounds], rounds, rounds + 1);
+	assert_int_equal(read_and_check(&o, 61, 61), 1);
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 /* S18: a group that went is gone for good, its files too. */
 static void groups_go(void **state)
 {
@@ -349,6 +407,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_applied_moves_along),
 		cmocka_unit_test(the_dead_are_left_out),
 		cmocka_unit_test(trimmed_segments_go),
+		cmocka_unit_test(a_full_disk_is_given_back_what_is_purged),
 		cmocka_unit_test(groups_go),
 		cmocka_unit_test(rounds_and_life_cross),
 		cmocka_unit_test(a_group_goes_while_its_round_is_written),

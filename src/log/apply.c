@@ -154,6 +154,7 @@ static void apply_moved(struct log_group *g, const struct log_ref *ref, const st
 	}
 	*refs_at(&g->refs, h->index) = *ref;
 	runs_insert(&g->runs, h->index, h->term);
+	g->seq_bound = u64_max(g->seq_bound, h->seq_last);
 	if (g->breaks_at == h->index + 1 && g->breaks_term == (uint32_t)h->term) g->breaks_at = 0;
 }
 
@@ -577,10 +578,9 @@ static void finish_group(struct log_group *g)
 		if (runs_term(&g->runs, g->last_index) != g->last_term)
 			runs_insert(&g->runs, g->last_index, g->last_term);
 	}
-	if (g->refs.count && refs_at(&g->refs, g->last_index)->use)
-		g->last_seq = refs_at(&g->refs, g->last_index)->seq_last;
-	else if (g->last_index == g->settled_index)
-		g->last_seq = g->settled_seq;
+	/* What follows here brings no higher one along than what is here, or a search by sequence would go by the entries behind it. */
+	g->seq_bound = u64_max(g->seq_bound, g->last_seq);
+	g->last_seq = group_seq_at(g, g->last_index);
 	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");

@@ -269,6 +269,15 @@ void log_append(struct log_group *g, struct log_req *req, const struct log_entry
 	journal_wait(g->log, req);
 }
 
+uint64_t group_seq_at(const struct log_group *g, uint64_t index)
+{
+	for (uint64_t i = index; i > g->settled_index; i--) {
+		const struct log_ref *ref = refs_at(&g->refs, i);
+		if (ref->use) return ref->seq_last;
+	}
+	return g->settled_seq;
+}
+
 /* Forgets entries from `from` on, in memory. */
 void group_truncate(struct log_group *g, uint64_t from)
 {
@@ -283,7 +292,7 @@ void group_truncate(struct log_group *g, uint64_t from)
 	runs_truncate(&g->runs, from);
 	g->last_index = from - 1;
 	g->last_term = runs_term(&g->runs, from - 1);
-	g->last_seq = from - 1 > g->settled_index ? refs_at(&g->refs, from - 1)->seq_last : g->settled_seq;
+	g->last_seq = group_seq_at(g, from - 1);
 	g->durable_index = u64_min(g->durable_index, from - 1);
 	g->epoch++;
 	g->cuts++;

@@ -282,6 +282,8 @@ static inline bool group_floats(const struct log_group *g, uint64_t index)
 	return index > u64_max(g->applied_index, g->settled_index);
 }
 void group_truncate(struct log_group *g, uint64_t from);
+/* The last sequence of the log up to `index` that is known of entries which are here: where damage took entries, theirs are not. */
+uint64_t group_seq_at(const struct log_group *g, uint64_t index);
 
 /* ---- the journal (journal.c) ---- */
 

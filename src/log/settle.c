@@ -242,11 +242,6 @@ static void group_capture(struct round *r, struct round_group *rg, uint64_t sett
 	}
 }
 
-static uint64_t seq_before(const struct log_group *g, uint64_t index)
-{
-	return index - 1 > g->settled_index ? refs_at(&g->refs, index - 1)->seq_last : g->settled_seq;
-}
-
 static bool entry_is_dead(const struct log_group *g, uint64_t index)
 {
 	const struct log_ref *ref = refs_at(&g->refs, index);
@@ -260,7 +255,7 @@ static bool entry_is_dead(const struct log_group *g, uint64_t index)
 		.record_count = ref->records,
 		.body_bytes = ref->body_bytes,
 	};
-	return g->ops->entry_is_dead(g->owner, &h, seq_before(g, index));
+	return g->ops->entry_is_dead(g->owner, &h, group_seq_at(g, index - 1));
 }
 
 /* True when the group is done with; false when the slice of this turn is used up. */
@@ -274,7 +269,7 @@ static bool group_ask(struct round *r, struct round_group *rg, uint64_t settle_t
 		if (ref->use && !entry_is_dead(g, r->cursor_index)) {
 			fetch_items_push(&rg->copies, r->cursor_index, ref);
 			uint32_t before = rg->erase.count;
-			seq_set_ask(&rg->erase, g, seq_before(g, r->cursor_index), ref->seq_last);
+			seq_set_ask(&rg->erase, g, group_seq_at(g, r->cursor_index - 1), ref->seq_last);
 			/* S15: what is erased cannot be sent to whoever has yet to apply it. */
 			if (rg->erase.count > before) rg->hole_to = r->cursor_index + 1;
 			continue;

@@ -406,6 +406,72 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	fixture_deinit(&f);
 }
 
+/* Flips a bit in the body of this entry, wherever it lies in the file. */
+static void entry_flip(const char *path, uint64_t group, uint64_t index)
+{
+	uint8_t bytes[64 * 1024], want[16];
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	size_t n = fread(bytes, 1, sizeof bytes, file), at = 0;
+	assert_int_equal(fclose(file), 0);
+	le64_put(want, body_value(group, index));
+	le64_put(want + 8, body_value(group, index));
+	while (at + sizeof want <= n && memcmp(bytes + at, want, sizeof want) != 0) at++;
+	assert_true(at + sizeof want <= n);
+	file_flip(path, (long)at);
+}
+
+/* Entry 1 is settled; the state is that of 2, which lies in the journal with 3 and 4; killed. */
+static void state_ahead_of_segments(struct fixture *f)
+{
+	struct owner o;
+	struct waiter settled;
+	fixture_init(f);
+	fixture_open(f);
+	owner_make(&o, f, 1);
+	owner_append(&o, 1, 100, NULL);
+	log_settle_now(f->log, wait_on(&settled, f));
+	log_turn_end(f->log); /* the next use begins; the round waits for the entry */
+	assert_int_equal(f->log->journal.use, 2);
+	owner_append(&o, 3, 100, NULL);
+	owner_apply_to(&o, 2);
+	run(f);
+	assert_int_equal(o.g->settled_index, 1);
+	assert_int_equal(o.g->state_index, 2);
+	fixture_kill(f);
+	f->is_quiet = true;
+}
+
+/* What damage took behind the last entry that is here does not count for its sequences: a barrier that follows would say that the messages
+ * behind it come before it. */
+static void sequences_go_on_from_what_is_here(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct log_group_info info;
+	state_ahead_of_segments(&f);
+	entry_flip(path_in(&f, "journal/01"), 1, 2);
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 2);
+	owner_attach(&o, &f, 1);
+	log_group_info(o.g, &info);
+	assert_true(info.seq_bound >= 4); /* all of them may have been acknowledged */
+	for (unsigned i = 0; i < 2; i++) {
+		struct log_entry e = { ENTRY_BARRIER, 1, SLICE_NULL };
+		struct slice entry, body;
+		struct entry_head h;
+		log_append(o.g, NULL, &e, 1);
+		assert_int_equal(log_view(o.g, 3, &entry), OK);
+		assert_int_equal(entry_next(&entry, &h, &body), OK);
+		assert_int_equal(h.seq_last, 1);
+		log_truncate(o.g, 3);
+	}
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
 /* S7: a leader had no more than what is before the gap; what the damage took behind it is not missed again by the next start. */
 static void a_doubt_ends_with_the_log_it_had(void **state)
 {
@@ -676,6 +742,7 @@ int main(void)
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
+		cmocka_unit_test(sequences_go_on_from_what_is_here),
 		cmocka_unit_test(a_doubt_ends_with_the_log_it_had),
 		cmocka_unit_test(a_doubt_outlives_a_gone_that_was_lost),
 		cmocka_unit_test(a_block_may_end_in_a_hole),

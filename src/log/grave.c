@@ -13,6 +13,7 @@ struct grave_job {
 	uint64_t store;
 	struct grave *graves[GRAVES_A_JOB]; /* borrowed, of the list; not touched by the loop meanwhile */
 	unsigned count;
+	bool syncs; /* names that go are gone for good when the job is done */
 	enum err result;
 };
 
@@ -70,6 +71,21 @@ static enum err grave_unlink(struct io *io, const struct grave *v, const struct 
 	return e == ERR_NOT_FOUND ? OK : e;
 }
 
+/* Is the next one of the same directory? Then that is synced after it. */
+static bool goes_on(const struct grave_job *w, unsigned i)
+{
+	const struct grave *v = w->graves[i], *next = i + 1 < w->count ? w->graves[i + 1] : NULL;
+	return next && next->kind == GRAVE_SEGMENT && next->group == v->group && next->generation == v->generation;
+}
+
+static enum err grave_sync(struct io *io, const struct segment_place *place)
+{
+	struct buf path = { 0 };
+	enum err e = io_dir_sync(io, segment_dir_path(place, &path));
+	buf_deinit(&path);
+	return e == ERR_NOT_FOUND ? OK : e;
+}
+
 static void grave_run(struct io_job *job)
 {
 	struct grave_job *w = CONTAINER_OF(job, struct grave_job, job);
@@ -79,6 +95,8 @@ static void grave_run(struct io_job *job)
 			.dir = w->dir, .group = v->group, .generation = v->generation, .store = w->store
 		};
 		w->result = grave_unlink(job->io, v, &place);
+		if (w->result == OK && w->syncs && v->kind == GRAVE_SEGMENT && !goes_on(w, i))
+			w->result = grave_sync(job->io, &place);
 	}
 }
 
@@ -126,6 +144,8 @@ void grave_step(struct log *l)
 	w->log = l;
 	w->dir = mem_strdup(l->options.dir);
 	w->store = identity_store_low(&l->identity);
+	/* S15: a name that a power cut brings back brings back what was to be erased, and nobody would look for it any more. */
+	w->syncs = l->erase.phase != ERASE_IDLE;
 	t->grave_job = w;
 	log_job(l, IO_LANE_SETTLE, &w->job);
 }

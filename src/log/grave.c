@@ -144,8 +144,8 @@ void grave_step(struct log *l)
 	w->log = l;
 	w->dir = mem_strdup(l->options.dir);
 	w->store = identity_store_low(&l->identity);
-	/* S15: a name that a power cut brings back brings back what was to be erased, and nobody would look for it any more. */
-	w->syncs = l->erase.phase != ERASE_IDLE;
+	/* S15: a name that a power cut brings back brings back what was to be erased. */
+	w->syncs = l->erase.phase != ERASE_IDLE || io_timer_is_armed(&l->erase.begin);
 	t->grave_job = w;
 	log_job(l, IO_LANE_SETTLE, &w->job);
 }

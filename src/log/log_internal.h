@@ -434,8 +434,8 @@ struct settle {
 	bool is_wanted;
 	uint64_t wanted_number; /* the block that must be durable before the round that is wanted begins */
 	struct list wanted_by;  /* of log_req.link: log_settle_now, done with the next round that begins */
-	unsigned
-		frees_wanted; /* rounds until what an owner trimmed is unlinked: begun for that alone while the disk is low */
+	bool has_strays;        /* a start found segments that nothing names: a round is begun for them */
+	unsigned frees_wanted;  /* so many rounds unlink what an owner trimmed: begun for that while the disk is low */
 	struct grave_job *grave_job; /* owned, while it runs */
 	struct list graves;          /* of struct grave.link: groups and segments that go */
 	bool is_recorded_durable;

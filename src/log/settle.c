@@ -634,6 +634,7 @@ static void settle_recorded(struct log_req *req)
 	ASSERT(t->phase == ROUND_RECORD && t->round == r && t->recorded.round == r->number);
 	t->is_recorded_durable = true;
 	if (t->frees_wanted) t->frees_wanted--;
+	t->has_strays = false;
 	journal_free_to(l, t->recorded.use_before);
 	round_bury(l, r);
 	diag_count(l->diag, COUNTER_log_rounds);
@@ -672,7 +673,8 @@ static void settle_slice(struct io_timer *timer)
 static void want_frees(struct log *l)
 {
 	struct settle *t = settle_of(l);
-	if (t->frees_wanted && !t->is_wanted && !l->is_closing && space_is_low(l)) log_settle_now(l, NULL);
+	bool is_needed = t->has_strays || (t->frees_wanted && space_is_low(l));
+	if (is_needed && !t->is_wanted && !l->is_closing) log_settle_now(l, NULL);
 }
 
 void settle_trimmed(struct log *l)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stray — at start: files under DIR/groups that nothing names. They are left over from rounds that failed, from segments and generations
  * whose unlinking a crash cut short, from groups that went. They go, but not before a round has been recorded that cannot fall back to a
- * state that names them (S13), and never when a later round might make a file of the same name. */
+ * state that names them (S13), and never when a later round might make a file of the same name. That round is begun for them: what a
+ * power cut brought back may be what was erased (S15). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,6 +55,7 @@ static void stray_file(void *arg, const char *name, bool is_dir)
 	s.first_index = first;
 	s.rewrite = rewrite;
 	settle_bury_segment(t->log, g, &s, t->log->settle.held_round);
+	t->log->settle.has_strays = true;
 }
 
 static void stray_generation(void *arg, const char *name, bool is_dir)

@@ -172,6 +172,8 @@ enum log_admission {
 /* May `bytes` more be appended now, in this turn? What a round moves behind it may take the room of a later one. OK, ERR_FULL (all slots but the reserved one wait to be settled: retry later), ERR_NO_SPACE (disk).
  * log_append itself never refuses: who does not ask first and passes the reserve breaks an assertion. */
 must_check enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes);
+/* The same for an append to this group: what of it is stranded behind a gap goes when it is appended to, and takes no room from it. */
+must_check enum err log_group_admit(const struct log_group *g, enum log_admission what, uint64_t bytes);
 /* Is there room on the disk for so many bytes, beside what everybody needs (S16)? */
 bool log_has_space(const struct log *l, uint64_t bytes);
 /* 0..1000: how full the ring is; producers are slowed from 700 on. */

@@ -194,8 +194,6 @@ void log_group_detach(struct log_group *g)
 
 /* ---- writing ---- */
 
-static uint64_t ref_frame_bytes(const struct log_ref *r) { return FRAME_HEAD_BYTES + ref_bytes(r); }
-
 void group_float(struct log_group *g, const struct log_ref *r)
 {
 	if (!r->use) return;
@@ -220,6 +218,7 @@ static void group_drop_stranded(struct log_group *g)
 {
 	for (uint32_t i = 0; i < g->stranded.count; i++) group_sink(g, refs_at(&g->stranded, g->stranded.first + i));
 	refs_deinit(&g->stranded);
+	g->stranded_bytes = 0;
 }
 
 /* The group, or all it had, is void. */

@@ -183,6 +183,7 @@ static inline struct log_ref *refs_at(const struct log_refs *r, uint64_t index)
 }
 static inline uint64_t ref_offset(const struct log_ref *r) { return (uint64_t)r->at8 * 8; }
 static inline uint64_t ref_bytes(const struct log_ref *r) { return r->use ? entry_bytes(r->body_bytes) : 0; }
+static inline uint64_t ref_frame_bytes(const struct log_ref *r) { return r->use ? FRAME_HEAD_BYTES + ref_bytes(r) : 0; }
 struct log_ref *refs_push(struct log_refs *r); /* zeroed */
 void refs_drop_front(struct log_refs *r, uint64_t to /* the last index that goes */);
 void refs_truncate(struct log_refs *r, uint64_t from);
@@ -226,6 +227,7 @@ struct log_group {
 	struct log_refs refs; /* settled_index + 1 .. last_index */
 	struct log_refs
 		stranded;        /* behind a gap that damage left: readable until the group is appended to again (S6) */
+	uint64_t stranded_bytes; /* of these, as frames: part of floating_bytes */
 	struct term_runs runs;   /* of all entries that are known */
 	uint64_t refs_bytes;     /* of entries in refs */
 	uint64_t floating_bytes; /* of those above applied_index, as frames */

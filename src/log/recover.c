@@ -481,7 +481,11 @@ static void group_count(struct log_group *g)
 		g->refs_bytes += ref_bytes(ref);
 		if (g->refs.first + i > g->state_index) group_float(g, ref);
 	}
-	for (uint32_t i = 0; i < g->stranded.count; i++) group_float(g, refs_at(&g->stranded, g->stranded.first + i));
+	for (uint32_t i = 0; i < g->stranded.count; i++) {
+		const struct log_ref *ref = refs_at(&g->stranded, g->stranded.first + i);
+		group_float(g, ref);
+		g->stranded_bytes += ref_frame_bytes(ref);
+	}
 	g->log->refs_bytes += g->refs_bytes;
 }
 

@@ -514,7 +514,9 @@ static void float_lost(struct log_group *g, struct log_ref *ref, uint64_t index)
 {
 	bool is_stranded = index > g->last_index;
 	if (group_floats(g, index)) group_sink(g, ref);
-	if (!is_stranded) {
+	if (is_stranded) {
+		g->stranded_bytes -= ref_frame_bytes(ref);
+	} else {
 		g->refs_bytes -= ref_bytes(ref);
 		g->log->refs_bytes -= ref_bytes(ref);
 	}

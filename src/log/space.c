@@ -78,18 +78,24 @@ static bool admit_reserved(const struct log *l, uint64_t bytes)
 	return settle_lets_pass(l, frames);
 }
 
-/* Entries that are not applied may have to be moved out of a slot before it can go (S12); one whole slot is kept. */
-static bool admit_ring(const struct log *l, enum log_admission what, uint64_t bytes)
+/* Entries that are not applied may have to be moved out of a slot before it can go (S12), but those that `goes` is of; one whole slot is kept. */
+static bool admit_ring(const struct log *l, enum log_admission what, uint64_t bytes, uint64_t goes)
 {
 	if (what == LOG_ADMIT_RESERVED) return admit_reserved(l, bytes);
 	if (log_fault(l, FAULT_bug_s8_no_reserve)) return true;
-	return journal_has_room(l, bytes + l->floating_bytes, 1) && settle_lets_grow(l, bytes + BLOCK_ALIGN);
+	return journal_has_room(l, bytes + l->floating_bytes - goes, 1) && settle_lets_grow(l, bytes + BLOCK_ALIGN);
 }
 
 enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 {
-	if (!admit_ring(l, what, bytes)) return ERR_FULL;
+	if (!admit_ring(l, what, bytes, 0)) return ERR_FULL;
 	return admit_space(l, what, bytes);
+}
+
+enum err log_group_admit(const struct log_group *g, enum log_admission what, uint64_t bytes)
+{
+	if (!admit_ring(g->log, what, bytes, g->stranded_bytes)) return ERR_FULL;
+	return admit_space(g->log, what, bytes);
 }
 
 bool log_has_space(const struct log *l, uint64_t bytes)

@@ -178,7 +178,7 @@ static uint32_t append_fits(struct group *g, const struct frame_append *a)
 			say_too_large(g, e.body.n);
 			break;
 		}
-		if (log_admit(g->set->log, what, bytes) != OK) break;
+		if (log_group_admit(g->log, what, bytes) != OK) break;
 		fits++;
 	}
 	return fits;

@@ -262,7 +262,7 @@ bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes)
 {
 	struct world *w = o->actor->world;
 	const struct log *l = o->actor->log;
-	enum err e = log_admit(l, what, bytes);
+	enum err e = o->g ? log_group_admit(o->g, what, bytes) : log_admit(l, what, bytes);
 	if (e != OK)
 		note(w, "not admitted: %s, %llu bytes; uses %llu..%llu, next at %llu, held %llu, floating %llu",
 			err_name(e), (unsigned long long)bytes, (unsigned long long)l->journal.oldest_use,

@@ -618,6 +618,11 @@ enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 	return l->disk->admit[what];
 }
 
+enum err log_group_admit(const struct log_group *g, enum log_admission what, uint64_t bytes)
+{
+	return log_admit(g->l, what, bytes);
+}
+
 unsigned log_pressure_permille(const struct log *l) { return l->disk->admit[LOG_ADMIT_GROWS] == OK ? 0 : 1000; }
 
 static struct cell *cell_new(const struct log_group *g, uint64_t index, const struct log_entry *e)

@@ -406,19 +406,26 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	fixture_deinit(&f);
 }
 
-/* Flips a bit in the body of this entry, wherever it lies in the file. */
-static void entry_flip(const char *path, uint64_t group, uint64_t index)
+/* Flips a bit in the body of this entry, wherever it lies in the journal. */
+static void entry_flip(const struct fixture *f, uint64_t group, uint64_t index)
 {
 	uint8_t bytes[64 * 1024], want[16];
-	FILE *file = fopen(path, "r");
-	assert_non_null(file);
-	size_t n = fread(bytes, 1, sizeof bytes, file), at = 0;
-	assert_int_equal(fclose(file), 0);
+	unsigned found = 0;
 	le64_put(want, body_value(group, index));
 	le64_put(want + 8, body_value(group, index));
-	while (at + sizeof want <= n && memcmp(bytes + at, want, sizeof want) != 0) at++;
-	assert_true(at + sizeof want <= n);
-	file_flip(path, (long)at);
+	for (uint32_t k = 0; k < f->options.slot_count; k++) {
+		char name[32];
+		(void)snprintf(name, sizeof name, "journal/%02u", k);
+		FILE *file = fopen(path_in(f, name), "r");
+		assert_non_null(file);
+		size_t n = fread(bytes, 1, sizeof bytes, file), at = 0;
+		assert_int_equal(fclose(file), 0);
+		while (at + sizeof want <= n && memcmp(bytes + at, want, sizeof want) != 0) at++;
+		if (at + sizeof want > n) continue;
+		file_flip(path_in(f, name), (long)at);
+		found++;
+	}
+	assert_true(found > 0);
 }
 
 /* Entry 1 is settled; the state is that of 2, which lies in the journal with 3 and 4; killed. */
@@ -451,7 +458,7 @@ static void sequences_go_on_from_what_is_here(void **state)
 	struct owner o;
 	struct log_group_info info;
 	state_ahead_of_segments(&f);
-	entry_flip(path_in(&f, "journal/01"), 1, 2);
+	entry_flip(&f, 1, 2);
 	fixture_open(&f);
 	assert_true(in_doubt(&f, 1));
 	assert_int_equal(last_of(&f, 1), 2);
@@ -468,6 +475,44 @@ static void sequences_go_on_from_what_is_here(void **state)
 		assert_int_equal(h.seq_last, 1);
 		log_truncate(o.g, 3);
 	}
+	fixture_close(&f);
+	fixture_deinit(&f);
+}
+
+/* S8: what is stranded goes when the group is appended to, so it takes no room from that, as it does from others. */
+static void what_is_stranded_makes_room_for_its_group(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	enum { BIG = 6000 };
+	fixture_init(&f);
+	f.options.slot_bytes = 32 * 1024;
+	f.options.slot_count = 4;
+	fixture_open(&f);
+	owner_make(&o, &f, 1);
+	owner_append(&o, 2, 100, &w);
+	run(&f);
+	while (log_admit(f.log, LOG_ADMIT_GROWS, BIG + KIB) == OK) {
+		owner_append(&o, 1, BIG, &w);
+		run(&f);
+	}
+	assert_int_equal(o.g->settled_index, 0); /* nothing is applied */
+	fixture_kill(&f);
+	f.is_quiet = true;
+	entry_flip(&f, 1, 2);
+	fixture_open(&f);
+	owner_attach(&o, &f, 1);
+	assert_int_equal(last_of(&f, 1), 1);
+	assert_true(o.g->stranded_bytes > 2 * BIG);
+	assert_int_equal(log_admit(f.log, LOG_ADMIT_GROWS, BIG + KIB), ERR_FULL);
+	assert_int_equal(log_group_admit(o.g, LOG_ADMIT_GROWS, BIG + KIB), OK);
+	owner_append(&o, 1, BIG, &w);
+	assert_int_equal(o.g->stranded_bytes, 0);
+	assert_in_range(f.log->floating_bytes, BIG, BIG + KIB);
+	run(&f);
+	assert_int_equal(last_of(&f, 1), 2);
 	fixture_close(&f);
 	fixture_deinit(&f);
 }
@@ -743,6 +788,7 @@ int main(void)
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),
 		cmocka_unit_test(sequences_go_on_from_what_is_here),
+		cmocka_unit_test(what_is_stranded_makes_room_for_its_group),
 		cmocka_unit_test(a_doubt_ends_with_the_log_it_had),
 		cmocka_unit_test(a_doubt_outlives_a_gone_that_was_lost),
 		cmocka_unit_test(a_block_may_end_in_a_hole),

@@ -54,15 +54,31 @@ static enum err scan_window(struct segment_scan *s, uint64_t at, uint64_t n, con
 	return OK;
 }
 
-/* Where the next entry begins: there, or behind the zeros with which a round ended. */
+static bool is_zero(const uint8_t *p, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if (p[i]) return false;
+	return true;
+}
+
+/* Where the next entry begins: there, or behind the zeros with which a round ended. Damage to the first eight of these does not hide what is
+ * behind them: no entry has zeros behind its crcs, where its kind is. */
 static enum err scan_skip_zeros(struct segment_scan *s)
 {
 	const uint8_t *p;
-	if (s->at % SEGMENT_ALIGN == 0 || s->info->bytes - s->at < 8) return OK;
+	uint64_t boundary = round_up(s->at, SEGMENT_ALIGN), left = s->info->bytes - s->at;
+	if (s->at % SEGMENT_ALIGN == 0 || left < 8) return OK;
 	enum err e = scan_window(s, s->at, 8, &p);
-	if (e != OK || le64_get(p) != 0) return e;
-	uint64_t boundary = round_up(s->at, SEGMENT_ALIGN);
-	if (boundary >= s->info->bytes) return ERR_CORRUPT;
+	if (e != OK) return e;
+	if (le64_get(p) != 0) {
+		if (boundary - s->at < 16 || boundary >= s->info->bytes) return OK;
+		e = scan_window(s, s->at, 16, &p);
+		if (e != OK || !is_zero(p + 8, 8)) return e;
+		e = scan_window(s, s->at, boundary - s->at, &p);
+		if (e != OK || !is_zero(p + 8, boundary - s->at - 8)) return e;
+	} else if (boundary >= s->info->bytes) {
+		return ERR_CORRUPT;
+	}
 	s->at = boundary;
 	return OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process: argv becomes a configuration, the configuration a running node, and its end an exit code. The only place for signals,
- * the environment, standard error and exit(). Started under the name nats-server it is `thebes server`. */
+/* The process: argv becomes a configuration, the configuration a running node, and its end an exit code. With main_fatal.c the only place for
+ * signals, the environment, standard error and exit(). Started under the name nats-server it is `thebes server`. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include "thebes/conf.h"
 #include "thebes/io_uv.h"
 #include "thebes/node.h"
+#include "main_fatal.h"
 #include "main_signal.h"
 
 struct process {
@@ -25,6 +26,7 @@ struct process {
 	uint64_t usage_last_ns;
 	double cpu_percent;
 	int exit_code;
+	struct main_fatal fatal;
 };
 
 /* ---- what the node is lent ---- */
@@ -200,12 +202,14 @@ static int serve(struct process *p, const struct conf_command *cmd, struct conf 
 	io_uv_busy_poll(p->io, conf->busy_poll_ns);
 	/* Before anybody can know that the server runs; they are handled on the loop, when it does. */
 	enum err e = process_watch_signals(p);
+	main_fatal_watch(&p->fatal);
 	if (e == OK) e = node_start(&p->node, p->io, &p->host, cmd, conf, report);
 	if (e == OK)
 		io_uv_run(p->io);
 	else
 		p->exit_code = 1;
 	node_deinit(&p->node);
+	main_fatal_end(&p->fatal);
 	return p->exit_code;
 }
 

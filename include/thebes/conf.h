@@ -184,7 +184,7 @@ struct conf {
 	uint64_t
 		memory_budget_bytes; /* payload held in memory by all connections and queues; 0: half of the machine's */
 	uint64_t busy_poll_ns;       /* how long the loop looks for the next event before it sleeps; 0: never */
-	bool failpoints;             /* may faults be ordered by request ($SYS.REQ.DEBUG)? */
+	bool failpoints;             /* may a fault be ordered by the environment (THEBES_FAILPOINT)? */
 };
 
 /* ---- the command line (spec §3.4) ---- */

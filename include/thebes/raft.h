@@ -286,7 +286,8 @@ struct group_status {
 	} member[GROUP_MEMBERS_MAX];        /* of the latest configuration, committed or not */
 };
 void group_status(const struct group *g, struct group_status *out);
-bool group_is_read_only(const struct group *g); /* state GROUP_READ_ONLY, for who asks often */
+/* Nobody proposes to it any more and what is applied can be read: GROUP_READ_ONLY, or a sole voter GROUP_QUARANTINED. For who asks often. */
+bool group_is_read_only(const struct group *g);
 /* Why the group does not take part, one sentence that names group and range; "" when it does. */
 const char *group_trouble(const struct group *g);
 

@@ -102,7 +102,7 @@ int64_t stream_created_ns(const struct stream *s);
 void *stream_user(const struct stream *s);
 struct group *stream_group(const struct stream *s);
 bool stream_is_leader(const struct stream *s); /* true only after the no-op of its own term is applied */
-/* Nobody else has what damage took (S7): what is intact can be read, nothing can be proposed. The sentence that says so, with group and range;
+/* Nobody else has what damage took (S7), or can apply what is stuck here (S11): what is intact can be read, nothing can be proposed. The sentence that says so, with group and range;
  * NULL when it is not so. */
 const char *stream_doubt(const struct stream *s);
 /* Why this message can not be served, when that is because of the doubt; NULL: not because of it. seq 0: the newest, whichever that is. */

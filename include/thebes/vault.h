@@ -12,10 +12,12 @@
 #include "thebes/raft.h"
 #include "thebes/station.h"
 
+struct poison;
 struct vault {
-	struct io *io;     /* borrowed; NULL while it is off */
-	struct diag *diag; /* borrowed */
-	struct log *log;   /* owned */
+	struct io *io;         /* borrowed; NULL while it is off */
+	struct diag *diag;     /* borrowed */
+	struct log *log;       /* owned */
+	struct poison *poison; /* owned */
 	struct raft_groups groups;
 	struct meta *meta; /* owned */
 	struct stations stations;
@@ -40,6 +42,9 @@ void vault_turn_end(struct vault *v);
 /* Starts to close; vault_is_closed tells when it is done. */
 void vault_close(struct vault *v);
 static inline bool vault_is_closed(const struct vault *v) { return v->state == VAULT_OFF || v->state == VAULT_CLOSED; }
+/* The process is ending by a fault of this node's own, on this thread: remembers which entry was being applied, if one was (S11). For
+ * assert_note_set; async-signal-safe. */
+void vault_crashed(void *vault);
 void vault_deinit(struct vault *v);
 
 #endif

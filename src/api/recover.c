@@ -14,6 +14,11 @@ static void refuse(struct api_request *r, enum err e)
 		api_refuse(r, JS_STORE_FAILED,
 			"nobody knows any more where its messages are: restore the store, or delete the stream");
 		return;
+	case ERR_INVALID: /* S11: nothing is lost, something cannot be applied */
+		api_refuse(r, JS_STORE_FAILED,
+			"nothing of it is lost: it is stopped before an entry that cannot be applied here, see the "
+			"server's log");
+		return;
 	case ERR_NO_SPACE:
 		api_refuse(r, JS_STORE_FAILED,
 			"what is intact is written anew, and the disk has no room for that: make room, then try again");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fault — failpoints by name: ordered by a test or, where the configuration allows it, by request. */
+/* fault — failpoints by name: ordered by a test or, where the configuration allows it, by the environment. */
 #include "thebes/diag.h"
 
 static const char *const fault_names[] = {

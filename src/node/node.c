@@ -17,6 +17,7 @@ static void node_turn_end(struct io_turn_hook *h)
 	struct node *n = CONTAINER_OF(h, struct node, hook);
 	n->diag.now_ns = io_now_ns(n->io);
 	assert_context_set(diag_trace_print, &n->diag);
+	assert_note_set(vault_crashed, &n->vault);
 	if (n->state == NODE_STARTING) node_begin_serving(n);
 	vault_turn_end(&n->vault);
 	net_turn_end(&n->net);
@@ -140,14 +141,25 @@ static void node_say_banner(struct node *n)
 	if (n->conf.file) diag_line(d, DIAG_INFO, "Using configuration file: %s", n->conf.file);
 }
 
+/* What a simulation orders, or a test in the environment where the configuration lets it. */
+static enum err node_arm(struct node *n)
+{
+	const struct node_host *h = n->host;
+	const char *name = h->failpoint;
+	if (!name && n->conf.failpoints && h->env) name = h->env(h->arg, "THEBES_FAILPOINT");
+	if (!name) return OK;
+	enum err e = diag_fault_set(&n->diag, slice_of_str(name), SLICE("always"));
+	if (e != OK) diag_line(&n->diag, DIAG_FATAL, "there is no failpoint \"%s\"", name);
+	return e;
+}
+
 static enum err node_open_log(struct node *n)
 {
 	struct log_sink_options o = settings_log(&n->conf);
 	enum err e = log_sink_open(&n->log, n->io, n->host, &o);
 	if (e == OK) {
 		diag_init(&n->diag, settings_level(&n->conf), log_sink_line, n->log);
-		if (n->host->failpoint) e = diag_fault_set(&n->diag, slice_of_str(n->host->failpoint), SLICE("always"));
-		return e;
+		return node_arm(n);
 	}
 	/* No file to say it in: standard error must do. */
 	log_sink_free(n->log);
@@ -249,6 +261,7 @@ static enum err node_open_vault(struct node *n)
 	char why[512] = "";
 	if (!n->conf.jetstream.enabled) return OK;
 	ASSERT(n->host->die);
+	assert_note_set(vault_crashed, &n->vault); /* opening applies */
 	const struct state_ops *state = n->host->state ? n->host->state : &state_lmdb;
 	enum err e = vault_open(
 		&n->vault, n->io, &n->diag, &n->auth, &n->conf, state, &n->memory, node_fatal, n, why, sizeof why);
@@ -337,6 +350,7 @@ void node_deinit(struct node *n)
 	node_reload_free(n->reload);
 	files_remove_ports(n);
 	assert_context_set(NULL, NULL);
+	assert_note_set(NULL, NULL);
 	diag_deinit(&n->diag);
 	log_sink_free(n->log);
 	mem_free(n->server_name);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "poison.h"
+
 enum { READY_MAX_S = 10, READY_STEP_MS = 1, MAKE_AGAIN_S = 2 };
 
 /* ---- the catalogue's rows become stations ---- */
@@ -256,6 +258,35 @@ static enum err open_log(struct vault *v, const struct conf *conf, const struct 
 	return e;
 }
 
+/* ---- what ended the process before (S11) ---- */
+
+static struct poison *open_poison(struct vault *v, const struct conf *conf)
+{
+	struct buf path = { 0 };
+	buf_printf(&path, "%s/jetstream", conf->jetstream.store_dir);
+	struct poison *p = poison_open(v->io, v->diag, buf_str(&path), log_identity(v->log)->store_uuid);
+	buf_deinit(&path);
+	return p;
+}
+
+/* Where an entry is by now: the label of its group; NULL when it is applied, or its group is gone. */
+static const char *poison_place(void *arg, const struct raft_index_of *at)
+{
+	struct vault *v = arg;
+	const struct log_group *l = log_group_find(v->log, at->group);
+	const struct group *g = raft_group_find(&v->groups, at->group);
+	struct group_status s = { 0 };
+	if (g) group_status(g, &s);
+	return l && s.applied < at->index ? log_group_label(l) : NULL;
+}
+
+void vault_crashed(void *vault)
+{
+	const struct vault *v = vault;
+	struct raft_index_of at;
+	if (v->poison && raft_applying(&v->groups, &at)) poison_note(v->poison, &at);
+}
+
 /* $G stores on its own account only where no other is configured (spec §5.1). */
 static bool account_stores(const struct conf *conf, struct slice name)
 {
@@ -318,10 +349,12 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 		return e;
 	}
 	uint64_t self = log_identity(v->log)->raft_id;
+	v->poison = open_poison(v, conf);
 	/* With small slots the log takes smaller entries than raft would: too large is an answer, not an assertion. */
 	struct raft_options options = {
 		.self = self, .alone = true, .entry_bytes_max = u64_min(log_entry_bytes_max(v->log), 16 * MIB)
 	};
+	options.poison = poison_entries(v->poison, &options.poison_count);
 	struct raft_links links = { .send = no_link };
 	raft_groups_init(&v->groups, io, v->log, diag, &options, &links);
 	stations_init(&v->stations, io, diag, auth, &v->groups, self);
@@ -342,6 +375,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 		api_init(&v->api, io, diag, &v->stations, v->meta);
 		open_accounts(v, auth, conf);
 	}
+	if (e == OK) poison_tidy(v->poison, poison_place, v);
 	v->state = VAULT_OPEN;
 	vault_limit(v, auth, conf);
 	v->opened_ns = io_now_ns(io);
@@ -435,6 +469,7 @@ void vault_deinit(struct vault *v)
 	}
 	stations_deinit(&v->stations);
 	raft_groups_deinit(&v->groups);
+	poison_free(v->poison);
 	log_free(v->log);
 	*v = (struct vault) { 0 };
 }

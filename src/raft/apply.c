@@ -20,8 +20,9 @@ static bool is_poison(const struct group *g, uint64_t index)
 static void quarantine(struct group *g, uint64_t index, const char *why)
 {
 	g->stuck_at = index;
-	group_stop(g, GROUP_QUARANTINED, "entry %llu %s; this replica applies nothing more (S11)",
-		(unsigned long long)index, why);
+	group_stop(g, GROUP_QUARANTINED,
+		"group %llu: entry %llu %s; this replica applies neither it nor anything behind it (S11)",
+		(unsigned long long)g->id, (unsigned long long)index, why);
 }
 
 bool apply_one(struct group *g, uint64_t index, uint64_t term, enum entry_kind kind, struct slice body)

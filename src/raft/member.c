@@ -360,7 +360,10 @@ void group_status(const struct group *g, struct group_status *out)
 		member_status(g, &g->raft.configuration.servers[i], &out->member[i]);
 }
 
-bool group_is_read_only(const struct group *g) { return g->state == GROUP_READ_ONLY; }
+bool group_is_read_only(const struct group *g)
+{
+	return g->state == GROUP_READ_ONLY || (g->state == GROUP_QUARANTINED && group_is_sole_voter(g));
+}
 
 const char *group_trouble(const struct group *g)
 {

@@ -147,10 +147,25 @@ static bool entry_check(const struct stream *s, struct slice records, uint32_t c
 	return true;
 }
 
+/* Ordered by a test: what is applied ends the process (S11). */
+static void die_if_ordered(const struct stream *s, const struct record *r)
+{
+	static const char end[] = ".poison";
+	const size_t n = sizeof end - 1;
+	bool asserts = diag_fault(s->options.diag, FAULT_apply_asserts);
+	bool traps = diag_fault(s->options.diag, FAULT_apply_traps);
+	if (!asserts && !traps) return;
+	if (r->kind != RECORD_MSG || r->subject.n < n) return;
+	bool is_marked = slice_eq_str(slice_from(r->subject, r->subject.n - n), end);
+	ASSERT(!is_marked || !asserts);
+	if (is_marked) __builtin_trap();
+}
+
 static void apply_record(struct stream *s, uint64_t index, const struct record *r)
 {
 	struct machine_event ev;
 	if (is_left_out(s, r)) return;
+	die_if_ordered(s, r);
 	enum err e = machine_apply(&s->machine, index, r, &ev);
 	ASSERT(e == OK); /* machine_check has looked at it */
 	if (ev.kind == RECORD_DROP && r->flags & MACHINE_DROP_ERASES) erase_noted(s);

@@ -168,6 +168,56 @@ static void half_an_entry_is_never_served(void **state)
 	bed_close(&b);
 }
 
+/* One row of the file in which a node remembers what ended it; count 0: none. */
+static void remember_death(const struct bed *b, uint64_t group, uint64_t index, uint32_t count)
+{
+	uint8_t row[32] = { 0 };
+	if (count) {
+		const struct log_identity *id = log_identity(server_node(&b->w)->vault.log);
+		le32_put(row, 0x494f5054);
+		le32_put(row + 4, count);
+		le64_put(row + 8, group);
+		le64_put(row + 16, index);
+		le32_put(row + 24, crc32c(crc32c(0, id->store_uuid, 16), row, 24));
+	}
+	assert_int_equal(sim_disk_overwrite(b->w.n, "data/jetstream/poison", 0, slice_of(row, sizeof row)), OK);
+}
+
+/* S11: what ended the process twice is not applied again. Its stream shows what was before it and refuses with a sentence, whatever settles and
+ * starts meanwhile; the others go on; and once it may be applied everything is there. */
+static void what_killed_twice_stops_one_stream(void **state)
+{
+	struct bed b;
+	struct group_status is;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_ask_for(&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+	bed_publish(&b, "s.a");
+	struct station *s = stations_find(&server_node(&b.w)->vault.stations, SLICE("$G"), SLICE("S"));
+	uint64_t hash = stream_hash(station_stream(s)), group = group_id(stream_group(station_stream(s)));
+	bed_publish(&b, "s.b");
+	group_status(stream_group(station_stream(s)), &is);
+	remember_death(&b, group, is.applied, 1);
+	bed_restart(&b); /* once may have been chance: it is applied, and forgotten */
+	assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), 2);
+	remember_death(&b, group, is.applied, 2);
+	for (unsigned start = 0; start < 3; start++) {
+		bed_restart(&b);
+		is_before_the_poison(&b, hash);
+		bed_ask_for(&b, "s.c", "x", "ended the process before");
+		bed_ask_for(&b, "$JS.API.STREAM.PURGE.S", "", "10077");
+		bed_ask_for(&b, "$JS.API.THEBES.STREAM.RECOVER.S", "{\"accept_loss\":true}", "nothing of it is lost");
+		for (unsigned i = 0; i < 40; i++) publish_much(&b, "t"); /* the journal is settled meanwhile */
+	}
+	remember_death(&b, 0, 0, 0);
+	bed_restart(&b);
+	assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), 2);
+	bed_ask_for(&b, "s.c", "x", "\"seq\":3");
+	assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.T", "messages"), 120);
+	bed_close(&b);
+}
+
 static void count_delivery(struct peer_call *c, const struct wire_op *op)
 {
 	if (op && op->reply.n) ++*(unsigned *)c->a;
@@ -213,6 +263,7 @@ int main(void)
 		cmocka_unit_test(failed_read_is_no_damage),
 		cmocka_unit_test(overdue_is_idle),
 		cmocka_unit_test(half_an_entry_is_never_served),
+		cmocka_unit_test(what_killed_twice_stops_one_stream),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),
 	};

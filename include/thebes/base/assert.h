@@ -23,4 +23,11 @@ _Noreturn void assert_failed(const char *expr, const char *file, int line, const
 typedef void assert_print_fn(void *arg);
 void assert_context_set(assert_print_fn *print, void *arg);
 
+/* What is to be remembered on the disk when this thread ends the process by a fault of its own: `note(arg)` is called once, by an assertion that
+ * fails, when it has printed, or by assert_crashed. Async-signal-safe. NULL clears. */
+typedef void assert_note_fn(void *arg);
+void assert_note_set(assert_note_fn *note, void *arg);
+/* A signal that ends the process has come from what this thread did: for the process's handler of such signals. Async-signal-safe. */
+void assert_crashed(void);
+
 #endif

@@ -142,7 +142,7 @@ static bool is_too_small(struct group *g, uint64_t id)
 		"takes %llu; "
 		"it needs a new store with slots (journal.slot_size) of %llu bytes or more",
 		log_group_label(g->log), (unsigned long long)id, (unsigned long long)most, (unsigned long long)takes,
-		(unsigned long long)(4 * most));
+		4 * (unsigned long long)most);
 	return true;
 }
 

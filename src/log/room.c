@@ -45,7 +45,8 @@ struct layout {
 /* A block's lists at the most. */
 static uint64_t layout_lists(const struct layout *y)
 {
-	return 2 * (uint64_t)8 * u64_min(y->l->journal.list_groups_max, (uint64_t)y->l->groups_count + LIST_GROUPS_MORE);
+	return 2 * (uint64_t)8 *
+	       u64_min(y->l->journal.list_groups_max, (uint64_t)y->l->groups_count + LIST_GROUPS_MORE);
 }
 
 static void layout_seal(struct layout *y)

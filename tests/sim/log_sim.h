@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log_sim — random histories of one store on a simulated machine, against the reference model (log_model.h).
  *
- *   log_sim.c     a seed, floors, planted bugs (sim_batch.c: command line)
- *   log_world.c   one history: boots, crashes, the end
- *   log_actor.c   the software on the machine: the log, the owners of its groups, what they do at random
- *   log_refill.c an actor refills a group, as a leader would
- *   log_oracle.c  what a start found, against the model
- *   log_damage.c  faults of the disk, and whom they may touch
- *   log_ends.c    in which step a process ended, from what the next one began: for the floors
+ *   log_sim.c        a seed, floors, planted bugs (sim_batch.c: command line)
+ *   log_world.c      one history: boots, crashes, the end
+ *   log_actor.c      the software on the machine: the log, the owners of its groups, what is done at random
+ *   log_owner.c      the stream above the log: applies, captures, says what is dead
+ *   log_raft.c       the raft group below it: appends, commits, votes, truncates, ends doubt
+ *   log_catalogue.c  groups come and go
+ *   log_machine.c    an owner's machine in the state store
+ *   log_reader.c     reads, and what they may give
+ *   log_refill.c     an actor refills a group, as a leader would
+ *   log_oracle.c     what a start found, against the model
+ *   log_damage.c     faults of the disk, and whom they may touch
+ *   log_ends.c       in which step a process ended, from what the next one began: for the floors
  *
  * One world is one seed. It survives the crashes of its machine; the actor does not. */
 #ifndef THEBES_TESTS_SIM_LOG_SIM_H
@@ -122,20 +127,6 @@ static inline bool world_chance(struct world *w, unsigned percent) { return prng
 static inline void world_count(struct world *w, const char *name) { sim_count(w->sim, name); }
 bool world_disk_is_low(const struct world *w);
 
-/* ---- log_reader.c: what an actor does; true when it did something ---- */
-
-struct owner;
-struct actor_read {
-	struct log_read_req r;
-	struct list link;
-	struct owner *owner;
-	uint64_t seq;    /* 0: by index */
-	uint64_t commit; /* when it was asked */
-	uint64_t generation;
-};
-bool act_view(struct owner *o);
-bool act_read(struct owner *o);
-
 /* ---- log_actor.c ---- */
 
 struct refill;
@@ -170,24 +161,72 @@ struct actor {
 };
 extern const struct sim_program actor_program;      /* arg: the world */
 const char *actor_waits_for(const struct actor *a); /* for a wedge's text */
-extern const struct log_group_ops owner_ops;
 
 static inline struct model_group *owner_model(const struct owner *o) { return &o->actor->world->groups[o->at]; }
 /* Submits what is to be acknowledged: everything up to the last op of the model. The request goes to one call of the log. */
 struct log_req *actor_req(struct actor *a);
 /* Adds an op to the model and gives it its place in the order of all. */
 struct model_op *actor_op(struct owner *o, struct model_op op);
+
+/* What is named act_ is done by an actor at random; true when it did something, false when that is not possible now. */
+
+/* ---- log_owner.c ---- */
+
+extern const struct log_group_ops owner_ops;
 /* Applies what is committed, as far as `to`. */
 void owner_apply(struct owner *o, uint64_t to);
-/* A new term, recorded. False: the reserve has no room now. */
-bool owner_new_term(struct owner *o);
-/* Appends one entry that is in the model already. */
-void owner_append(struct owner *o, struct model_entry *const *entries, unsigned count);
-bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes);
+
+/* ---- log_machine.c ---- */
+
 /* The machine's state as changes from nothing. */
 void machine_capture_all(const struct machine *m, struct state_batch *batch);
+/* What has changed after this index. */
+void machine_capture_changed(const struct machine *m, uint64_t since, struct state_batch *batch);
 /* Reads a machine back from the state store. False: it is not one. */
 must_check bool machine_load(struct machine *m, struct state *s, uint64_t group, uint64_t state_index);
+
+/* ---- log_raft.c ---- */
+
+bool owner_admits(struct owner *o, enum log_admission what, uint64_t bytes);
+/* A new term, recorded. False: the reserve has no room now. */
+bool owner_new_term(struct owner *o);
+/* Appends entries that are in the model already. */
+void owner_append(struct owner *o, struct model_entry *const *entries, unsigned count);
+/* What a leader has and the log lacks: a crash took it before it was durable. False: no room now. */
+bool owner_append_truth(struct owner *o);
+/* An uncommitted suffix that a leader does not have goes first. False when it had to. */
+bool owner_follows_truth(struct owner *o);
+/* Ends a doubt, or goes on with that; false when that is not possible now. */
+bool owner_heal(struct owner *o);
+bool act_append(struct owner *o);
+bool act_commit(struct owner *o);
+bool act_apply(struct owner *o);
+bool act_vote(struct owner *o);
+bool act_truncate(struct owner *o);
+bool act_trim(struct owner *o);
+bool act_stall(struct owner *o);
+bool act_heal(struct owner *o);
+
+/* ---- log_catalogue.c ---- */
+
+unsigned actor_groups_live(const struct actor *a);
+/* After a loss: what the oracle has made again was all that was missing. */
+void actor_complete(struct actor *a);
+bool act_make(struct owner *unused);
+bool act_gone(struct owner *o);
+
+/* ---- log_reader.c ---- */
+
+struct actor_read {
+	struct log_read_req r;
+	struct list link;
+	struct owner *owner;
+	uint64_t seq;    /* 0: by index */
+	uint64_t commit; /* when it was asked */
+	uint64_t generation;
+};
+bool act_view(struct owner *o);
+bool act_read(struct owner *o);
 
 /* ---- log_refill.c ---- */
 

@@ -1,357 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mem_log — see mem_log.h. Every change is an operation: applied at once to the image that the process sees, and again to the image
  * that survives when its write is done. A crash applies some of those under way, from the first on, and forgets the rest. */
-#include "mem_log.h"
-#include "thebes/state.h"
-
-/* ---- images ---- */
-
-struct cell { /* one entry */
-	unsigned refs;
-	uint64_t index, term;
-	struct entry_head head;
-	struct buf bytes; /* encoded */
-};
-struct pair {
-	struct buf key, value;
-};
-struct image {
-	struct list link;
-	uint64_t id, term, vote, commit, generation;
-	uint64_t state_index, state_term, conf_index;
-	struct buf conf;
-	uint64_t first;      /* index of cells[0] */
-	struct cell **cells; /* NULL: a hole */
-	size_t count, cap;
-	struct pair *pairs; /* the state, sorted by key */
-	size_t pair_count, pair_cap;
-	bool in_doubt;
-};
-
-enum op_kind { OP_MAKE, OP_GONE, OP_VOTE, OP_APPEND, OP_TRUNC, OP_DOUBT_END, OP_SETTLED, OP_INSTALL };
-struct op {
-	struct list link;
-	enum op_kind kind;
-	uint64_t group, a, b, c, d, generation;
-	struct buf bytes;
-	struct cell **cells;
-	size_t count;
-	struct log_req *req;
-	struct log_install_req *install_req;
-	struct log_read_req *read; /* in the list of reads */
-};
-
-struct mem_disk {
-	struct list images;  /* what is durable */
-	struct list pending; /* of ops, in order */
-	size_t syncing;      /* how many of them the write under way holds */
-	uint64_t raft_id, min_ns, max_ns, settle_bytes, entry_bytes_max;
-	struct prng chance;
-	bool held;
-	enum err admit[3];
-};
-
-struct log_group {
-	struct list link;
-	struct log *l;
-	struct image *now;
-	const struct log_group_ops *ops;
-	void *owner;
-	uint64_t durable, applied, applied_term, conf_index, trim;
-	struct buf conf;
-	uint64_t settling; /* index of the capture under way */
-	bool dead;
-};
-
-struct log {
-	struct io *io;
-	struct mem_disk *disk;
-	struct log_identity identity;
-	struct list groups, reads, installs;
-	struct io_timer write_timer, read_timer;
-	struct state state;
-	uint64_t grown;
-};
-
-struct log_install {
-	struct list link;
-	struct log_group *g;
-	struct op *o;
-	struct buf changes;
-	struct io_timer timer;
-	struct log_install_req *req;
-};
-
-static struct cell *cell_ref(struct cell *c)
-{
-	if (c) c->refs++;
-	return c;
-}
-
-static void cell_unref(struct cell *c)
-{
-	if (!c || --c->refs) return;
-	buf_deinit(&c->bytes);
-	mem_free(c);
-}
-
-static void image_cut(struct image *m, uint64_t from)
-{
-	while (m->count && m->first + m->count > from) cell_unref(m->cells[--m->count]);
-}
-
-static void image_drop_front(struct image *m, uint64_t below)
-{
-	size_t n = 0;
-	while (n < m->count && m->first + n < below) cell_unref(m->cells[n++]);
-	memmove(m->cells, m->cells + n, (m->count - n) * sizeof *m->cells);
-	m->count -= n;
-	m->first += n;
-}
-
-static void image_push(struct image *m, struct cell *c)
-{
-	if (m->count == m->cap) {
-		m->cap = m->cap ? 2 * m->cap : 64;
-		m->cells = mem_realloc(m->cells, m->cap * sizeof *m->cells);
-	}
-	m->cells[m->count++] = cell_ref(c);
-}
-
-static struct cell *image_at(const struct image *m, uint64_t index)
-{
-	return index >= m->first && index < m->first + m->count ? m->cells[index - m->first] : NULL;
-}
-
-static uint64_t image_last(const struct image *m) { return m->first + m->count - 1; }
-
-static void pairs_clear(struct image *m)
-{
-	for (size_t i = 0; i < m->pair_count; i++) {
-		buf_deinit(&m->pairs[i].key);
-		buf_deinit(&m->pairs[i].value);
-	}
-	m->pair_count = 0;
-}
-
-static void pair_change(struct image *m, bool put, struct slice key, struct slice value)
-{
-	size_t at = 0;
-	while (at < m->pair_count && slice_cmp(buf_slice(&m->pairs[at].key), key) < 0) at++;
-	bool there = at < m->pair_count && slice_eq(buf_slice(&m->pairs[at].key), key);
-	if (there) {
-		buf_deinit(&m->pairs[at].key);
-		buf_deinit(&m->pairs[at].value);
-		memmove(m->pairs + at, m->pairs + at + 1, (--m->pair_count - at) * sizeof *m->pairs);
-	}
-	if (!put) return;
-	if (m->pair_count == m->pair_cap) {
-		m->pair_cap = m->pair_cap ? 2 * m->pair_cap : 8;
-		m->pairs = mem_realloc(m->pairs, m->pair_cap * sizeof *m->pairs);
-	}
-	memmove(m->pairs + at + 1, m->pairs + at, (m->pair_count++ - at) * sizeof *m->pairs);
-	m->pairs[at] = (struct pair) { 0 };
-	buf_append_slice(&m->pairs[at].key, key);
-	buf_append_slice(&m->pairs[at].value, value);
-}
-
-static void image_free(struct image *m)
-{
-	image_cut(m, 0);
-	pairs_clear(m);
-	mem_free(m->pairs);
-	mem_free(m->cells);
-	buf_deinit(&m->conf);
-	list_remove_if_linked(&m->link);
-	mem_free(m);
-}
-
-static struct image *image_copy(const struct image *from)
-{
-	struct image *m = NEW(struct image);
-	*m = *from;
-	m->link = (struct list) { 0 };
-	m->conf = (struct buf) { 0 };
-	buf_append_slice(&m->conf, buf_slice(&from->conf));
-	m->cells = NULL;
-	m->count = m->cap = 0;
-	for (size_t i = 0; i < from->count; i++) image_push(m, from->cells[i]);
-	m->pairs = NULL;
-	m->pair_count = m->pair_cap = 0; /* the state is read from what is durable */
-	return m;
-}
-
-static struct image *image_find(const struct mem_disk *d, uint64_t id)
-{
-	LIST_EACH (l, &d->images) {
-		struct image *m = CONTAINER_OF(l, struct image, link);
-		if (m->id == id) return m;
-	}
-	return NULL;
-}
-
-static void changes_apply(struct image *m, struct slice in)
-{
-	bool put;
-	struct slice key, value;
-	while (state_batch_next(&in, &put, &key, &value) == OK) pair_change(m, put, key, value);
-}
-
-/* The one way in which an image changes; `with_state`: the durable one. */
-static void image_apply(struct image *m, const struct op *o, bool with_state)
-{
-	switch (o->kind) {
-	case OP_MAKE:
-	case OP_GONE: break;
-	case OP_VOTE:
-		m->term = o->a;
-		m->vote = o->b;
-		break;
-	case OP_APPEND:
-		for (size_t i = 0; i < o->count; i++) {
-			ASSERT(o->cells[i]->index == image_last(m) + 1);
-			image_push(m, o->cells[i]);
-			m->commit = u64_max(m->commit, o->cells[i]->head.commit);
-		}
-		break;
-	case OP_TRUNC: image_cut(m, o->a); break;
-	case OP_DOUBT_END:
-		m->in_doubt = false;
-		m->term = o->a;
-		m->vote = o->b;
-		break;
-	case OP_SETTLED: /* a: state index, b: its term, c: conf index, d: entries below are dropped; cells: holes are not there */
-		m->state_index = o->a;
-		m->state_term = o->b;
-		m->conf_index = o->c;
-		buf_clear(&m->conf);
-		buf_append(&m->conf, o->bytes.p + 8, le64_get(o->bytes.p));
-		if (with_state) changes_apply(m, slice_from(buf_slice(&o->bytes), 8 + le64_get(o->bytes.p)));
-		for (size_t i = 0; i < o->count; i++) {
-			uint64_t index = o->cells[i]->index;
-			if (image_at(m, index))
-				cell_unref(m->cells[index - m->first]), m->cells[index - m->first] = NULL;
-		}
-		image_drop_front(m, o->d);
-		break;
-	case OP_INSTALL: /* a: index, b: term, c: conf index; cells: entries */
-		image_cut(m, 0);
-		m->first = o->count ? o->cells[0]->index : o->a + 1;
-		for (size_t i = 0; i < o->count; i++) {
-			while (m->first + m->count < o->cells[i]->index) image_push(m, NULL);
-			image_push(m, o->cells[i]);
-		}
-		while (m->first + m->count <= o->a) image_push(m, NULL);
-		m->state_index = o->a;
-		m->state_term = o->b;
-		m->conf_index = o->c;
-		m->commit = u64_max(m->commit, o->a);
-		m->generation++;
-		buf_clear(&m->conf);
-		buf_append(&m->conf, o->bytes.p + 8, le64_get(o->bytes.p));
-		if (with_state)
-			pairs_clear(m), changes_apply(m, slice_from(buf_slice(&o->bytes), 8 + le64_get(o->bytes.p)));
-		break;
-	default: UNREACHABLE();
-	}
-}
-
-static void op_free(struct op *o)
-{
-	for (size_t i = 0; i < o->count; i++) cell_unref(o->cells[i]);
-	mem_free(o->cells);
-	buf_deinit(&o->bytes);
-	mem_free(o);
-}
-
-static void op_make_durable(struct mem_disk *d, const struct op *o)
-{
-	struct image *m = image_find(d, o->group);
-	if (o->kind == OP_MAKE) {
-		m = NEW(struct image);
-		m->id = o->group;
-		m->first = 1;
-		buf_append_slice(&m->conf, buf_slice(&o->bytes));
-		struct list *at = d->images.next;
-		while (at != &d->images && CONTAINER_OF(at, struct image, link)->id < m->id) at = at->next;
-		list_insert_before(at, &m->link);
-	}
-	if (o->kind == OP_GONE) {
-		image_free(m);
-		return;
-	}
-	image_apply(m, o, true);
-}
-
-/* ---- the disk ---- */
-
-struct mem_disk *mem_disk_new(uint64_t raft_id, uint64_t seed)
-{
-	struct mem_disk *d = NEW(struct mem_disk);
-	*d = (struct mem_disk) {
-		.raft_id = raft_id, .min_ns = 300 * NS_PER_US, .max_ns = MILLIS(4), .settle_bytes = 32 * KIB
-	};
-	list_init(&d->images);
-	list_init(&d->pending);
-	prng_init(&d->chance, seed);
-	return d;
-}
-
-static void disk_crash(struct mem_disk *d)
-{
-	struct list *l;
-	uint64_t kept = prng_below(&d->chance, d->syncing + 1);
-	if (prng_chance(&d->chance, 1, 3)) kept = 0;
-	while ((l = list_pop_front(&d->pending))) {
-		struct op *o = CONTAINER_OF(l, struct op, link);
-		if (kept && kept--) op_make_durable(d, o);
-		op_free(o);
-	}
-	d->syncing = 0;
-	d->held = false;
-}
-
-void mem_disk_free(struct mem_disk *d)
-{
-	disk_crash(d);
-	while (!list_is_empty(&d->images)) image_free(CONTAINER_OF(d->images.next, struct image, link));
-	mem_free(d);
-}
-
-void mem_disk_delay(struct mem_disk *d, uint64_t min_ns, uint64_t max_ns)
-{
-	d->min_ns = min_ns;
-	d->max_ns = max_ns;
-}
-void mem_disk_hold(struct mem_disk *d, bool hold) { d->held = hold; }
-void mem_disk_admits(struct mem_disk *d, enum err grows, enum err frees, enum err reserved)
-{
-	d->admit[LOG_ADMIT_GROWS] = grows;
-	d->admit[LOG_ADMIT_FREES] = frees;
-	d->admit[LOG_ADMIT_RESERVED] = reserved;
-}
-void mem_disk_entry_max(struct mem_disk *d, uint64_t bytes) { d->entry_bytes_max = bytes; }
-
-void mem_disk_settle_every(struct mem_disk *d, uint64_t bytes) { d->settle_bytes = bytes; }
-
-void mem_disk_damage(struct mem_disk *d, uint64_t group, uint64_t from, uint64_t to, bool vote)
-{
-	disk_crash(d);
-	struct image *m = image_find(d, group);
-	if (!m) return;
-	m->in_doubt = true;
-	if (vote) m->vote = 0, m->term = m->term > 1 ? m->term - 1 : 0;
-	if (to >= image_last(m)) image_cut(m, u64_max(from, m->state_index + 1)); /* the tail */
-	for (uint64_t i = from; i <= u64_min(to, image_last(m)); i++)
-		if (image_at(m, i)) cell_unref(m->cells[i - m->first]), m->cells[i - m->first] = NULL;
-}
+#include "mem_log_impl.h"
 
 /* ---- the store ---- */
 
 static enum err state_each(
 	struct state *s, uint64_t group, struct slice prefix, struct slice from, state_each_fn *each, void *arg)
 {
-	const struct image *m = image_find(CONTAINER_OF(s, struct log, state)->disk, group);
+	const struct image *m = mem_disk_image(CONTAINER_OF(s, struct log, state)->disk, group);
 	for (size_t i = 0; m && i < m->pair_count; i++) {
 		struct slice key = buf_slice(&m->pairs[i].key);
 		if (!slice_has_prefix(key, prefix) || (from.n && slice_cmp(key, from) < 0)) continue;
@@ -362,7 +19,7 @@ static enum err state_each(
 
 static enum err state_value(struct state *s, uint64_t group, struct slice key, struct buf *value)
 {
-	const struct image *m = image_find(CONTAINER_OF(s, struct log, state)->disk, group);
+	const struct image *m = mem_disk_image(CONTAINER_OF(s, struct log, state)->disk, group);
 	for (size_t i = 0; m && i < m->pair_count; i++)
 		if (slice_eq(buf_slice(&m->pairs[i].key), key))
 			return buf_append_slice(value, buf_slice(&m->pairs[i].value)), OK;
@@ -399,7 +56,7 @@ enum err log_open(struct io *io, struct diag *diag, const struct log_options *op
 	struct log *l = NEW(struct log);
 	l->io = io;
 	l->disk = *(struct mem_disk **)options->fatal_arg;
-	disk_crash(l->disk);
+	mem_disk_crash(l->disk);
 	l->identity.raft_id = l->disk->raft_id;
 	l->state.ops = &state_mem;
 	l->write_timer.fire = write_fire;
@@ -420,17 +77,9 @@ static void group_free(struct log_group *g)
 	mem_free(g);
 }
 
-static void install_free(struct log_install *i)
-{
-	list_remove(&i->link);
-	buf_deinit(&i->changes);
-	if (i->o) op_free(i->o);
-	mem_free(i);
-}
-
 void log_free(struct log *l)
 {
-	while (!list_is_empty(&l->installs)) install_free(CONTAINER_OF(l->installs.next, struct log_install, link));
+	while (!list_is_empty(&l->installs)) mem_install_free(CONTAINER_OF(l->installs.next, struct log_install, link));
 	struct list *r;
 	while (!list_is_empty(&l->groups)) group_free(CONTAINER_OF(l->groups.next, struct log_group, link));
 	while ((r = list_pop_front(&l->reads))) mem_free(CONTAINER_OF(r, struct op, link));
@@ -441,7 +90,7 @@ void log_free(struct log *l)
 const struct log_identity *log_identity(const struct log *l) { return &l->identity; }
 struct state *log_state(struct log *l) { return &l->state; }
 
-static uint64_t delay(struct log *l)
+uint64_t mem_log_delay(struct log *l)
 {
 	return l->disk->min_ns + prng_below(&l->disk->chance, l->disk->max_ns - l->disk->min_ns + 1);
 }
@@ -454,7 +103,7 @@ static void write_start(struct log *l)
 	if (io_timer_is_armed(&l->write_timer) || list_is_empty(&d->pending)) return;
 	d->syncing = 0;
 	LIST_EACH (o, &d->pending) d->syncing++;
-	io_timer_start(l->io, &l->write_timer, delay(l));
+	io_timer_start(l->io, &l->write_timer, mem_log_delay(l));
 }
 
 static struct op *op_new(struct log *l, enum op_kind kind, uint64_t group, struct log_req *req)
@@ -507,7 +156,7 @@ static void write_fire(struct io_timer *t)
 	list_init(&done);
 	while (d->syncing && (n = list_pop_front(&d->pending))) {
 		d->syncing--;
-		op_make_durable(d, CONTAINER_OF(n, struct op, link));
+		mem_disk_keep(d, CONTAINER_OF(n, struct op, link));
 		list_push_back(&done, n);
 	}
 	write_start(l);
@@ -621,6 +270,13 @@ enum err log_admit(const struct log *l, enum log_admission what, uint64_t bytes)
 enum err log_group_admit(const struct log_group *g, enum log_admission what, uint64_t bytes)
 {
 	return log_admit(g->l, what, bytes);
+}
+
+bool log_has_space(const struct log *l, uint64_t bytes)
+{
+	(void)l;
+	(void)bytes;
+	return true;
 }
 
 unsigned log_pressure_permille(const struct log *l) { return l->disk->admit[LOG_ADMIT_GROWS] == OK ? 0 : 1000; }
@@ -803,90 +459,5 @@ void log_read(struct log_group *g, struct log_read_req *r)
 	o->group = g->now->id;
 	o->read = r;
 	list_push_back(&g->l->reads, &o->link);
-	if (!io_timer_is_armed(&g->l->read_timer)) io_timer_start(g->l->io, &g->l->read_timer, delay(g->l));
-}
-
-/* ---- install ---- */
-
-static void install_fire(struct io_timer *t)
-{
-	struct log_install *i = CONTAINER_OF(t, struct log_install, timer);
-	i->req->result = OK;
-	i->req->done(i->req);
-}
-
-bool log_has_space(const struct log *l, uint64_t bytes)
-{
-	(void)l;
-	(void)bytes;
-	return true;
-}
-
-enum err log_install_begin(struct log_group *g, struct log_install **out)
-{
-	struct log_install *i = NEW(struct log_install);
-	i->g = g;
-	i->o = NEW(struct op);
-	i->timer.fire = install_fire;
-	list_push_back(&g->l->installs, &i->link);
-	*out = i;
-	return OK;
-}
-
-static void install_later(struct log_install *i, struct log_install_req *r)
-{
-	i->req = r;
-	io_timer_start(i->g->l->io, &i->timer, delay(i->g->l));
-}
-
-void log_install_entries(struct log_install *i, struct slice entries, struct log_install_req *r)
-{
-	struct entry_head head;
-	struct slice body, before = entries;
-	while (entry_next(&entries, &head, &body) == OK) {
-		struct cell *c = NEW(struct cell);
-		*c = (struct cell) { .refs = 1, .index = head.index, .term = head.term, .head = head };
-		buf_append(&c->bytes, before.p, before.n - entries.n);
-		before = entries;
-		i->o->cells = mem_realloc(i->o->cells, (i->o->count + 1) * sizeof *i->o->cells);
-		i->o->cells[i->o->count++] = c;
-	}
-	install_later(i, r);
-}
-
-void log_install_state(struct log_install *i, struct slice batch, struct log_install_req *r)
-{
-	buf_append_slice(&i->changes, batch);
-	install_later(i, r);
-}
-
-void log_install_commit(struct log_install *i, uint64_t index, uint64_t term, struct slice conf, uint64_t conf_index,
-	uint64_t contiguous_from, struct log_install_req *r)
-{
-	struct op *o = i->o;
-	(void)contiguous_from;
-	o->kind = OP_INSTALL;
-	o->group = i->g->now->id;
-	o->a = index;
-	o->b = term;
-	o->c = conf_index;
-	o->install_req = r;
-	buf_append_le64(&o->bytes, conf.n);
-	buf_append_slice(&o->bytes, conf);
-	buf_append_slice(&o->bytes, buf_slice(&i->changes));
-	list_push_back(&i->g->l->disk->pending, &o->link);
-	image_apply(i->g->now, o, false);
-	i->g->applied = i->g->durable = index;
-	i->g->applied_term = term;
-	i->g->conf_index = conf_index;
-	buf_clear(&i->g->conf);
-	buf_append_slice(&i->g->conf, conf);
-	i->o = NULL;
-	install_free(i);
-}
-
-void log_install_abort(struct log_install *i)
-{
-	io_timer_stop(i->g->l->io, &i->timer);
-	install_free(i);
+	if (!io_timer_is_armed(&g->l->read_timer)) io_timer_start(g->l->io, &g->l->read_timer, mem_log_delay(g->l));
 }

@@ -172,6 +172,9 @@ uint64_t stream_ahead_msgs(const struct stream *s);
 uint64_t stream_ahead_bytes(const struct stream *s);
 /* Last sequence of a subject, 0 = none; *count (may be NULL) = live messages of it. A pattern is asked of all subjects (count stays 0). */
 uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint64_t *count);
+/* What the next message of the subject pushes out of it when it is applied (max_msgs_per_subject): returns how many, *bytes what they weigh.
+ * 0 for a subject with more messages than are kept in memory one by one. */
+uint64_t stream_ahead_pushed_out(const struct stream *s, struct slice subject, uint64_t *bytes);
 /* Is the newest message of every subject that matches (a pattern, or empty: all) known? It is not after it was removed, until
  * stream_find_last has looked for the one before it, which is when r is done. */
 bool stream_knows_last(const struct stream *s, struct slice filter);

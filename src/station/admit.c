@@ -166,14 +166,15 @@ static enum admit_verdict check_discard_new(
 	if (c->discard_new_per_subject && a->publish.rollup == STREAM_ROLLUP_NONE &&
 		count >= (uint64_t)c->max_msgs_per_subject)
 		return reject(js_error_set(e, JS_STORE_FAILED, "maximum messages per subject exceeded"));
-	/* a message that pushes an older one of its subject out takes no more room in number */
+	/* a message that pushes an older one of its subject out takes no more room in number, and in bytes what it is larger by */
 	bool replaces = c->max_msgs_per_subject > 0 && !c->discard_new_per_subject &&
 			stream_ahead_subject(s->stream, m->subject, &count) &&
 			count >= (uint64_t)c->max_msgs_per_subject;
 	if (c->max_msgs > 0 && !replaces && stream_ahead_msgs(s->stream) >= (uint64_t)c->max_msgs)
 		return reject(js_error_set(e, JS_STORE_FAILED, "maximum messages exceeded"));
-	uint64_t bytes = stream_msg_bytes(c, m->subject.n, m->header.n, m->payload.n);
-	if (c->max_bytes > 0 && stream_ahead_bytes(s->stream) + bytes > (uint64_t)c->max_bytes)
+	uint64_t bytes = stream_msg_bytes(c, m->subject.n, m->header.n, m->payload.n), out_bytes = 0;
+	if (replaces) (void)stream_ahead_pushed_out(s->stream, m->subject, &out_bytes);
+	if (c->max_bytes > 0 && stream_ahead_bytes(s->stream) + bytes > (uint64_t)c->max_bytes + out_bytes)
 		return reject(js_error_set(e, JS_STORE_FAILED, "maximum bytes exceeded"));
 	return ADMIT_PASS;
 }

@@ -363,18 +363,18 @@ static void ahead_push(struct ahead_subject *a, uint64_t seq, uint64_t bytes, ui
 }
 
 /* Messages of its subject that the next one pushes out when it is applied, and what they weigh: so that the limits of the whole stream do
- * not count them. They are the oldest of those stored and in flight that are not pushed out yet. */
+ * not count them. They are the oldest of those stored and in flight that are not pushed out yet. `a` is NULL when none is in flight. */
 static uint32_t ahead_pushes_out(
 	const struct stream *s, struct slice subject, const struct ahead_subject *a, bool rolls_up, uint64_t *bytes)
 {
 	const struct subject_entry *e = subjects_find(&s->machine.subjects, subject);
 	int64_t limit = rolls_up ? 1 : s->machine.config.max_msgs_per_subject;
-	uint64_t stored = e ? e->count : 0, there = stored + a->count;
+	uint64_t stored = e ? e->count : 0, there = stored + (a ? a->count : 0), gone = a ? a->pushed_out : 0;
 	*bytes = 0;
-	if (limit <= 0 || (e && !subject_is_kept(e)) || there < a->pushed_out) return 0;
+	if (limit <= 0 || (e && !subject_is_kept(e)) || there < gone) return 0;
 	uint32_t n = 0;
-	for (uint64_t left = there - a->pushed_out; left + 1 > (uint64_t)limit; left--, n++) {
-		uint64_t i = a->pushed_out + n;
+	for (uint64_t left = there - gone; left + 1 > (uint64_t)limit; left--, n++) {
+		uint64_t i = gone + n;
 		*bytes += i < stored ? e->kept[e->kept_head + i].bytes : a->msgs[a->at + (i - stored)].bytes;
 	}
 	return n;
@@ -477,6 +477,11 @@ uint64_t stream_ahead_subject(const struct stream *s, struct slice subject, uint
 	uint64_t there = (e ? e->count : 0) + (a ? a->count : 0);
 	if (count) *count = there - u64_min(there, a ? a->pushed_out : 0);
 	return a ? last_in_flight(a) : e ? e->last_seq : 0;
+}
+
+uint64_t stream_ahead_pushed_out(const struct stream *s, struct slice subject, uint64_t *bytes)
+{
+	return ahead_pushes_out(s, subject, map_get(&s->ahead_subjects, subject), false, bytes);
 }
 
 uint64_t stream_ahead_msg_id(const struct stream *s, struct slice id, bool *applied)

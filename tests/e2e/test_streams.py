@@ -30,6 +30,22 @@ async def state(js, name):
     return (await js.stream_info(name)).state
 
 
+@pytest.mark.parametrize("storage", ["file", "memory"])
+async def test_a_full_stream_takes_a_smaller_message_for_a_larger_one(js, storage):
+    """Discard new: what the message pushes out of its subject makes room, in bytes as in number; messages in flight count."""
+    await js.add_stream(name="K", subjects=["k.*"], storage=storage, discard="new", max_bytes=1000, max_msgs_per_subject=1)
+    await js.publish("k.a", b"a" * 400)
+    await js.publish("k.b", b"b" * 400)
+    for name, size in [("k.c", 400), ("k.a", 700)]:
+        with pytest.raises(nats.js.errors.APIError) as refused:
+            await js.publish(name, b"c" * size)
+        assert refused.value.err_code == 10077 and "maximum bytes exceeded" in refused.value.description
+    acks = await asyncio.gather(*[js.publish("k.a", b"a" * n) for n in (380, 360, 300)])
+    assert [a.seq for a in acks] == [3, 4, 5]
+    assert (await state(js, "K")).messages == 2
+    assert (await js.get_last_msg("K", "k.a")).data == b"a" * 300
+
+
 async def test_max_msgs_beside_max_msgs_per_subject(js):
     await js.add_stream(name="K", subjects=["k.*"], max_msgs=10, max_msgs_per_subject=1)
     await burst(js, [f"k.{i}" for i in range(10)])

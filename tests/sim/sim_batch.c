@@ -110,13 +110,18 @@ static int seeds_run(struct batch *b)
 		if (b->budget_s && real_s() - begin >= (double)b->budget_s) break;
 		bad += seed_fork(b, b->seed + done++, &tally);
 	}
+	/* Fewer seeds than were asked for prove less than was asked for. */
+	const bool is_short = !b->is_expected && done < b->seeds;
 	if (!b->is_expected) sim_tally_print(&tally, stdout);
 	if (!b->bug && done >= FLOORS_FROM_SEEDS) missed = floors_missed(b, &tally, done);
 	(void)printf("== %s%s seeds %llu from %llu, violations %llu, floors missed %llu, %.1f s\n",
 		b->bug ? "bug " : "no bug", b->bug ? b->bug : "", (unsigned long long)done, (unsigned long long)b->seed,
 		(unsigned long long)bad, (unsigned long long)missed, real_s() - begin);
+	if (is_short)
+		(void)printf("== SHORT: %llu seeds were asked for; THEBES_SIM_SECONDS=%llu ended it\n",
+			(unsigned long long)b->seeds, (unsigned long long)b->budget_s);
 	sim_tally_deinit(&tally);
-	return b->is_expected ? bad == 0 : bad != 0 || missed != 0;
+	return b->is_expected ? bad == 0 : bad != 0 || missed != 0 || is_short;
 }
 
 static int bugs_run(struct batch *b)

@@ -5,7 +5,7 @@
  *   --seeds N --seed S --quiet --trace      the seeds from S on
  *   --bug NAME [--expect]                   with this failpoint armed; --expect: must be found, and ends with the first seed that does
  *   --bugs                                  each planted bug of the table in turn, within its number of seeds
- *   THEBES_SIM_SECONDS                      stops after so many seconds of real time, however many seeds are left */
+ *   THEBES_SIM_SECONDS                      stops after so many seconds of real time; seeds that are left are a failure */
 #ifndef THEBES_TESTS_SIM_BATCH_H
 #define THEBES_TESTS_SIM_BATCH_H
 

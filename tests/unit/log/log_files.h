@@ -4,6 +4,7 @@
 #define THEBES_TESTS_LOG_FILES_H
 
 #include "log_fixture.h"
+#include "rot.h"
 
 static inline const char *path_in(const struct fixture *f, const char *name)
 {
@@ -12,24 +13,17 @@ static inline const char *path_in(const struct fixture *f, const char *name)
 	return path;
 }
 
+/* Of group 1, in its first incarnation. */
+#define FIRST_SEGMENT "groups/0000000000000001/00000001/0000000000000001.seg"
+
+static inline bool is_there(const struct fixture *f, const char *name) { return access(path_in(f, name), F_OK) == 0; }
+
 static inline void file_write(const char *path, const char *text)
 {
 	FILE *out = fopen(path, "w");
 	assert_non_null(out);
 	assert_true(fputs(text, out) >= 0);
 	assert_int_equal(fclose(out), 0);
-}
-
-static inline void file_flip(const char *path, long at)
-{
-	FILE *file = fopen(path, "r+");
-	assert_non_null(file);
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	int c = fgetc(file);
-	assert_true(c != EOF);
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	assert_int_equal(fputc(c ^ 4, file), c ^ 4);
-	assert_int_equal(fclose(file), 0);
 }
 
 /* Offsets of the blocks of a slot's present use, from its start. */
@@ -50,6 +44,15 @@ static inline unsigned blocks_of(const struct fixture *f, const char *slot, long
 	}
 	assert_int_equal(fclose(file), 0);
 	return count;
+}
+
+/* Flips a bit of the first slot, so many bytes into the block that is the `back`-th from behind. */
+static inline void block_flip(const struct fixture *f, unsigned back, long into)
+{
+	long at[32];
+	unsigned count = blocks_of(f, "journal/00", at, COUNT_OF(at));
+	assert_in_range(count, back, COUNT_OF(at));
+	file_flip(path_in(f, "journal/00"), (uint64_t)(at[count - back] + into), 2);
 }
 
 static inline bool in_doubt(struct fixture *f, uint64_t id)
@@ -94,20 +97,24 @@ static inline void idle(struct fixture *f)
 static inline void two_groups(struct fixture *f, bool closing)
 {
 	struct owner a, b;
-	struct waiter w;
-	fixture_init(f);
-	fixture_open(f);
-	owner_make(&a, f, 1);
+	fixture_begin(f, &a, 1);
 	owner_make(&b, f, 2);
-	for (unsigned i = 0; i < 3; i++) {
-		owner_append(&a, 1, 100, &w);
-		run(f);
-	}
-	owner_append(&b, 1, 100, &w);
-	run(f);
+	for (unsigned i = 0; i < 3; i++) owner_append_now(&a, 1, 100);
+	owner_append_now(&b, 1, 100);
 	if (closing) idle(f);
 	fixture_kill(f);
 	f->is_quiet = true;
+}
+
+/* The same, opened again after entry 2 of group 1 has rotted: the group is in doubt, and entry 3 is stranded behind the gap. */
+static inline void two_groups_with_a_gap(struct fixture *f)
+{
+	two_groups(f, true);
+	/* Table, two MAKEs, entries 1 2 3 of group 1, entry of group 2, closing: entry 2 it is. */
+	block_flip(f, 4, 180);
+	fixture_open(f);
+	assert_true(in_doubt(f, 1));
+	assert_int_equal(last_of(f, 1), 1);
 }
 
 /* Flips a bit in the body of this entry, wherever it lies in the journal. */
@@ -126,7 +133,7 @@ static inline void entry_flip(const struct fixture *f, uint64_t group, uint64_t 
 		assert_int_equal(fclose(file), 0);
 		while (at + sizeof want <= n && memcmp(bytes + at, want, sizeof want) != 0) at++;
 		if (at + sizeof want > n) continue;
-		file_flip(path_in(f, name), (long)at);
+		file_flip(path_in(f, name), at, 2);
 		found++;
 	}
 	assert_true(found > 0);

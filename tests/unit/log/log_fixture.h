@@ -196,6 +196,22 @@ static inline void wait_admitted(struct fixture *f, enum log_admission what, uin
 	}
 }
 
+struct install_waiter {
+	struct log_install_req req;
+	struct fixture *f;
+};
+static inline void install_waiter_done(struct log_install_req *r)
+{
+	struct install_waiter *w = CONTAINER_OF(r, struct install_waiter, req);
+	w->f->done++;
+	io_uv_stop(w->f->io);
+}
+static inline struct log_install_req *installing(struct install_waiter *w, struct fixture *f)
+{
+	*w = (struct install_waiter) { .req.done = install_waiter_done, .f = f };
+	return &w->req;
+}
+
 /* ---- the owner ---- */
 
 static inline bool owner_is_dead(void *arg, const struct entry_head *e, uint64_t before)
@@ -265,6 +281,13 @@ static inline void owner_append(struct owner *o, unsigned count, size_t bytes, s
 	}
 	buf_deinit(&b);
 }
+/* The same, durable when it returns. */
+static inline void owner_append_now(struct owner *o, unsigned count, size_t bytes)
+{
+	struct waiter w;
+	owner_append(o, count, bytes, &w);
+	run(o->f);
+}
 static inline void owner_apply_to(struct owner *o, uint64_t index)
 {
 	for (; o->applied < index; o->applied++) o->sum += body_value(log_group_id(o->g), o->applied + 1);
@@ -302,6 +325,19 @@ static inline void owner_make(struct owner *o, struct fixture *f, uint64_t id)
 	run(f);
 	*o = (struct owner) { .f = f, .g = g };
 	log_group_attach(g, &owner_ops, o);
+}
+
+/* A fresh store with one group, and the end of one. */
+static inline void fixture_begin(struct fixture *f, struct owner *o, uint64_t id)
+{
+	fixture_init(f);
+	fixture_open(f);
+	owner_make(o, f, id);
+}
+static inline void fixture_end(struct fixture *f)
+{
+	fixture_close(f);
+	fixture_deinit(f);
 }
 
 /* Reads [from, to] to its end and checks every body; holes allowed. Returns how many entries were there. */

@@ -2,7 +2,7 @@
 /* log_check on whole, damaged and foreign directories: what it tells, with which ranges, and that it changes nothing. */
 #include <sys/stat.h>
 
-#include "log_fixture.h"
+#include "log_files.h"
 
 enum { FINDINGS_MAX = 32 };
 struct findings {
@@ -52,42 +52,21 @@ static const struct finding *finding_of(const struct findings *all, uint64_t gro
 	return NULL;
 }
 
-static void path_flip(const struct fixture *f, const char *name, long at)
-{
-	char path[200];
-	(void)snprintf(path, sizeof path, "%s/%s", f->dir, name);
-	FILE *file = fopen(path, "r+");
-	assert_non_null(file);
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	int c = fgetc(file);
-	assert_true(c != EOF);
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	assert_int_equal(fputc(c ^ 1, file), c ^ 1);
-	assert_int_equal(fclose(file), 0);
-}
-
 /* Group 1 has settled entries 1..20 and 21 in the journal, group 2 has 1..3 in the journal. */
 static void store_make(struct fixture *f)
 {
 	struct owner a, b;
-	struct waiter w;
-	fixture_init(f);
-	fixture_open(f);
-	owner_make(&a, f, 1);
-	owner_append(&a, 20, 500, &w);
-	run(f);
+	fixture_begin(f, &a, 1);
+	owner_append_now(&a, 20, 500);
 	owner_apply(&a);
 	settle(f);
 	settle(f);
 	owner_make(&b, f, 2);
-	owner_append(&b, 3, 100, &w);
-	run(f);
-	owner_append(&a, 1, 100, &w);
-	run(f);
+	owner_append_now(&b, 3, 100);
+	owner_append_now(&a, 1, 100);
 	fixture_close(f);
 }
 
-#define SEG "groups/0000000000000001/00000001/0000000000000001.seg"
 #define IDX "groups/0000000000000001/00000001/0000000000000001.idx"
 
 static void a_whole_store_is_whole(void **state)
@@ -115,11 +94,7 @@ static void what_is_no_store_is_refused(void **state)
 	assert_true(strlen(all.why) > 0);
 	assert_int_equal(check_dir(f.dir, &all), ERR_INVALID);
 	assert_non_null(strstr(all.why, "empty"));
-	char path[200];
-	(void)snprintf(path, sizeof path, "%s/readme", f.dir);
-	FILE *file = fopen(path, "w");
-	assert_non_null(file);
-	assert_int_equal(fclose(file), 0);
+	file_write(path_in(&f, "readme"), "");
 	assert_int_equal(check_dir(f.dir, &all), ERR_INVALID);
 	assert_non_null(strstr(all.why, "identity"));
 	fixture_deinit(&f);
@@ -150,17 +125,17 @@ static void damage_is_told_by_group_and_range(void **state)
 		uint64_t group, from, to;
 	} cases[] = {
 		{ "identity.0", 40, true, 0, 0, 0 }, { "identity.1", 3000, false, 0, 0, 0 },
-		{ SEG, 20, false, 1, 0, 0 },      /* the head repeats what the meta says */
-		{ SEG, 64 + 100, true, 1, 1, 1 }, /* a body */
-		{ SEG, 64 + 8, true, 1, 1, 1 },   /* the head of an entry: the rows lead behind it */
-		{ SEG, 64 + 700, true, 1, 2, 2 }, { IDX, 64 + 32 + 3, false, 1, 0, 0 },
+		{ FIRST_SEGMENT, 20, false, 1, 0, 0 },      /* the head repeats what the meta says */
+		{ FIRST_SEGMENT, 64 + 100, true, 1, 1, 1 }, /* a body */
+		{ FIRST_SEGMENT, 64 + 8, true, 1, 1, 1 },   /* the head of an entry: the rows lead behind it */
+		{ FIRST_SEGMENT, 64 + 700, true, 1, 2, 2 }, { IDX, 64 + 32 + 3, false, 1, 0, 0 },
 		{ "state.lmdb", 10, true, 0, 0, 0 }, /* a meta page */
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct fixture f;
 		struct findings all;
 		store_make(&f);
-		path_flip(&f, cases[i].file, cases[i].at);
+		file_flip(path_in(&f, cases[i].file), cases[i].at, 0);
 		assert_int_equal(check_dir(f.dir, &all), cases[i].is_damage ? ERR_CORRUPT : OK);
 		const struct finding *row = finding_of(&all, cases[i].group, cases[i].file);
 		assert_non_null(row);
@@ -206,7 +181,7 @@ static void a_damaged_block_is_told_with_the_entries_it_had(void **state)
 	static const char *const slots[] = { "journal/00", "journal/01", "journal/02", "journal/03" };
 	for (size_t i = 0; i < COUNT_OF(slots) && at < 0; i++) at = offset_of_entry(&f, slot = slots[i], 2, 2);
 	assert_true(at > 0);
-	path_flip(&f, slot, at + ENTRY_HEAD_BYTES + 40);
+	file_flip(path_in(&f, slot), at + ENTRY_HEAD_BYTES + 40, 0);
 	assert_int_equal(check_dir(f.dir, &all), ERR_CORRUPT);
 	const struct finding *place = finding_of(&all, 0, slot);
 	assert_non_null(place);
@@ -228,8 +203,9 @@ static void files_that_vanished_are_told(void **state)
 		const char *file;
 		enum err result;
 	} cases[] = {
-		{ "identity.0", ERR_CORRUPT }, { "lock", OK },                    /* a copy may lack it */
-		{ "state.lmdb", ERR_CORRUPT }, { SEG, ERR_CORRUPT }, { IDX, OK }, /* made anew from the segment */
+		{ "identity.0", ERR_CORRUPT }, { "lock", OK }, /* a copy may lack it */
+		{ "state.lmdb", ERR_CORRUPT }, { FIRST_SEGMENT, ERR_CORRUPT },
+		{ IDX, OK }, /* made anew from the segment */
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct fixture f;

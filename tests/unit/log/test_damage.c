@@ -55,22 +55,6 @@ struct sweep {
 
 /* ---- making it ---- */
 
-struct install_waiter {
-	struct log_install_req req;
-	struct fixture *f;
-};
-static void install_waiter_done(struct log_install_req *r)
-{
-	struct install_waiter *w = CONTAINER_OF(r, struct install_waiter, req);
-	w->f->done++;
-	io_uv_stop(w->f->io);
-}
-static struct log_install_req *installing(struct install_waiter *w, struct fixture *f)
-{
-	*w = (struct install_waiter) { .req.done = install_waiter_done, .f = f };
-	return &w->req;
-}
-
 static void peer_entries(struct buf *out, uint64_t group, uint64_t from, uint64_t to)
 {
 	for (uint64_t i = from; i <= to; i++) {
@@ -126,7 +110,6 @@ static bool store_try(struct sweep *s)
 {
 	struct fixture *f = &s->f;
 	struct owner a, b, c;
-	struct waiter w;
 	fixture_init(f);
 	f->options.slot_bytes = SLOT_BYTES;
 	f->options.slot_count = 4;
@@ -135,10 +118,8 @@ static bool store_try(struct sweep *s)
 	fixture_open(f);
 	owner_make(&a, f, 1);
 	owner_make(&c, f, 3);
-	owner_append(&a, 12, 300, &w);
-	run(f);
-	owner_append(&c, 5, 100, &w);
-	run(f);
+	owner_append_now(&a, 12, 300);
+	owner_append_now(&c, 5, 100);
 	owner_apply(&a);
 	owner_apply(&c);
 	settle(f);
@@ -147,10 +128,8 @@ static bool store_try(struct sweep *s)
 	owner_make(&b, f, 2);
 	vote(f, &b, 1);
 	for (unsigned i = 0; i < 3; i++) {
-		owner_append(&b, 1, 100, &w);
-		run(f);
-		owner_append(&a, 1, 500, &w);
-		run(f);
+		owner_append_now(&b, 1, 100);
+		owner_append_now(&a, 1, 500);
 	}
 	install_pending(f, &c);
 	bool is_wanted = c.g->is_installed && f->log->settle.phase < ROUND_WORK;

@@ -240,8 +240,7 @@ static void it_is_nowhere(void **state)
 	read_all(&k, 1, 225, erased, COUNT_OF(erased));
 	log_group_info(k.o.g, &info);
 	assert_false(info.in_doubt);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 struct tick {
@@ -290,8 +289,7 @@ static void a_restart_goes_on(void **state)
 	}
 	for (unsigned i = 0; i < COUNT_OF(erased); i++) assert_gone(&f, erased[i]);
 	read_all(&k, 1, 70, erased, COUNT_OF(erased));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Planted: each is found by the very look at the files. */
@@ -310,8 +308,7 @@ static void planted_bugs_are_seen(void **state)
 		erase(&k, 4);
 		wait_erased(&k);
 		assert_true(files_with(&f, 4) > 0);
-		fixture_close(&f);
-		fixture_deinit(&f);
+		fixture_end(&f);
 	}
 }
 

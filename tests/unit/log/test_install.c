@@ -3,23 +3,6 @@
 
 #include "log_fixture.h"
 
-struct install_waiter {
-	struct log_install_req req;
-	struct fixture *f;
-};
-static void install_waiter_done(struct log_install_req *r)
-{
-	struct install_waiter *w = CONTAINER_OF(r, struct install_waiter, req);
-	w->f->done++;
-	io_uv_stop(w->f->io);
-}
-
-static struct log_install_req *installing(struct install_waiter *w, struct fixture *f)
-{
-	*w = (struct install_waiter) { .req.done = install_waiter_done, .f = f };
-	return &w->req;
-}
-
 /* Entries of group 1 as a peer has them. */
 static void entries_make(struct buf *out, uint64_t from, uint64_t to, uint64_t term)
 {
@@ -54,13 +37,11 @@ static void state_make(struct state_batch *s, uint64_t sum, uint64_t applied)
 /* A group with 10 own entries, the last 3 of them not applied; then what a peer sends: entries 40..100 of term 6, state of 100. */
 static struct log_install *begin(struct fixture *f, struct owner *o)
 {
-	struct waiter w;
 	struct log_install *i;
 	fixture_init(f);
 	fixture_open(f);
 	owner_make(o, f, 1);
-	owner_append(o, 10, 200, &w);
-	run(f);
+	owner_append_now(o, 10, 200);
 	owner_apply_to(o, 7);
 	settle(f);
 	assert_int_equal(log_install_begin(o->g, &i), OK);
@@ -192,8 +173,7 @@ static void what_was_not_committed_leaves_no_trace(void **state)
 		assert_int_equal(c.req.result, OK);
 		log_group_info(o.g, &info);
 		assert_int_equal(info.last_index, 100);
-		fixture_close(&f);
-		fixture_deinit(&f);
+		fixture_end(&f);
 	}
 }
 
@@ -227,8 +207,7 @@ static void a_crash_behind_the_commit_point(void **state)
 	fixture_kill(&f);
 	fixture_open(&f);
 	check_installed(&f);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void bad_chunks_end_it(void **state)
@@ -261,8 +240,7 @@ static void bad_chunks_end_it(void **state)
 		run(&f);
 		assert_int_equal(w.req.result, ERR_CORRUPT);
 		buf_deinit(&b);
-		fixture_close(&f);
-		fixture_deinit(&f);
+		fixture_end(&f);
 	}
 }
 
@@ -283,8 +261,7 @@ static void the_group_goes_meanwhile(void **state)
 	fixture_close(&f);
 	fixture_open(&f);
 	assert_null(log_group_find(f.log, 1));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

@@ -24,9 +24,7 @@ static void completions_come_in_order_and_never_from_inside(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	static const size_t sizes[] = { 64, 4000, 800, 8000 - 80, 100 };
 	struct ordered reqs[200];
 	struct buf b = { 0 };
@@ -57,8 +55,7 @@ static void completions_come_in_order_and_never_from_inside(void **state)
 	log_group_info(o.g, &info);
 	assert_int_equal(info.durable_index, info.last_index);
 	buf_deinit(&b);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void durable_follows_the_blocks(void **state)
@@ -68,9 +65,7 @@ static void durable_follows_the_blocks(void **state)
 	struct owner o;
 	struct waiter w;
 	struct log_group_info info;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	owner_append(&o, 3, 100, &w);
 	log_group_info(o.g, &info);
 	assert_int_equal(info.last_index, 3);
@@ -89,8 +84,7 @@ static void durable_follows_the_blocks(void **state)
 	run(&f);
 	log_group_info(o.g, &info);
 	assert_int_equal(info.durable_index, 2);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S8: clients stop at the reserve; votes, no-ops and the rest go on, for as long as it may take: what nobody applies moves out of the way. */
@@ -100,14 +94,11 @@ static void the_reserve_is_kept(void **state)
 	struct fixture f;
 	struct owner o;
 	struct waiter w;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	unsigned appended = 0;
 	/* Nothing is applied, so nothing can settle. */
 	while (log_admit(f.log, LOG_ADMIT_GROWS, 4200) == OK) {
-		owner_append(&o, 1, 4000, &w);
-		run(&f);
+		owner_append_now(&o, 1, 4000);
 		assert_true(++appended < 1000);
 	}
 	assert_int_equal(log_admit(f.log, LOG_ADMIT_GROWS, 4200), ERR_FULL);
@@ -127,8 +118,7 @@ static void the_reserve_is_kept(void **state)
 	wait_admitted(&f, LOG_ADMIT_GROWS, 96 * 1024);
 	assert_true(log_pressure_permille(f.log) < 700);
 	assert_int_equal(read_and_check(&o, 1, appended), appended);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Somebody who asks while a round works and takes all that is promised, a block of its own each time. */
@@ -173,9 +163,7 @@ static void a_promise_leaves_room_for_what_was_captured(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	struct greedy greedy = { .f = &f, .o = &o, .term = 1, .applies = true };
 	for (unsigned i = 0; i < 40; i++) {
 		/* A little more floats each time. */
@@ -186,8 +174,7 @@ static void a_promise_leaves_room_for_what_was_captured(void **state)
 	}
 	assert_true(greedy.promised > 0);
 	assert_true(f.diag.counter[COUNTER_log_entries_moved] > 0);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* The same when nothing is ever applied, and rounds have moved it so often in a row that more of it is not worth it. */
@@ -196,9 +183,7 @@ static void a_promise_leaves_room_for_useless_moves(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	struct greedy greedy = { .f = &f, .o = &o, .term = 1 };
 	while (log_admit(f.log, LOG_ADMIT_GROWS, 4200) == OK) owner_append(&o, 1, 4000, NULL);
 	for (unsigned i = 0; i < 3 * f.options.slot_count; i++) {
@@ -207,8 +192,7 @@ static void a_promise_leaves_room_for_useless_moves(void **state)
 	}
 	assert_true(greedy.promised > 0);
 	assert_true(f.diag.counter[COUNTER_log_entries_moved] > 0);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void views_are_of_recent_blocks(void **state)
@@ -216,7 +200,6 @@ static void views_are_of_recent_blocks(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	struct waiter w;
 	struct slice entry, body;
 	struct entry_head h;
 	fixture_init(&f);
@@ -228,12 +211,10 @@ static void views_are_of_recent_blocks(void **state)
 	assert_int_equal(entry_next(&entry, &h, &body), OK);
 	assert_int_equal(h.index, 1);
 	assert_int_equal(log_view(o.g, 2, &entry), ERR_NOT_FOUND);
-	owner_append(&o, 1, 100, &w);
-	run(&f);
+	owner_append_now(&o, 1, 100);
 	/* What is much older than the cache is large is not in memory. */
 	for (unsigned i = 0; i < 30; i++) {
-		owner_append(&o, 1, 2000, &w);
-		run(&f);
+		owner_append_now(&o, 1, 2000);
 		owner_apply_to(
 			&o, i + 1); /* what is not applied moves along, what is may settle: the last one neither */
 		log_turn_end(f.log);
@@ -243,8 +224,7 @@ static void views_are_of_recent_blocks(void **state)
 	assert_int_equal(entry_next(&entry, &h, &body), OK);
 	assert_int_equal(h.index, 32);
 	assert_true(f.log->journal.recent_bytes < 128 * 1024);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void a_table_must_fit(void **state)
@@ -271,8 +251,7 @@ static void a_table_must_fit(void **state)
 	for (g = log_group_after(f.log, 0); g; g = log_group_after(f.log, log_group_id(g)))
 		assert_int_equal(log_group_id(g), ++count);
 	assert_int_equal(count, id - 1);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

@@ -9,11 +9,8 @@ static void entries_survive_close_and_kill(void **state)
 	struct owner o;
 	struct waiter w;
 	struct log_group_info info;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 7);
-	owner_append(&o, 10, 100, &w);
-	run(&f);
+	fixture_begin(&f, &o, 7);
+	owner_append_now(&o, 10, 100);
 	log_group_info(o.g, &info);
 	assert_int_equal(info.last_index, 10);
 	assert_int_equal(info.durable_index, 10);
@@ -32,8 +29,7 @@ static void entries_survive_close_and_kill(void **state)
 	assert_true(slice_eq_str(info.conf, "conf"));
 	assert_false(info.in_doubt);
 	assert_int_equal(read_and_check(&o, 1, 10), 10);
-	owner_append(&o, 1, 100, &w);
-	run(&f);
+	owner_append_now(&o, 1, 100);
 	fixture_close(&f);
 
 	fixture_open(&f);
@@ -42,8 +38,7 @@ static void entries_survive_close_and_kill(void **state)
 	assert_null(log_group_find(f.log, 6));
 	assert_ptr_equal(log_group_after(f.log, 0), o.g);
 	assert_null(log_group_after(f.log, 7));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Slots are written over many times; what is dead is left out, what lives is read from segments. */
@@ -52,15 +47,11 @@ static void slots_settle_and_wrap(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	struct waiter w;
 	struct log_group_info info;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 7);
+	fixture_begin(&f, &o, 7);
 	for (unsigned round = 0; round < 200; round++) {
 		admit(&f, 20 * 1200);
-		owner_append(&o, 20, 1000, &w);
-		run(&f);
+		owner_append_now(&o, 20, 1000);
 		owner_apply(&o);
 	}
 	log_group_info(o.g, &info);
@@ -85,8 +76,7 @@ static void slots_settle_and_wrap(void **state)
 	o.dead_below = 4500;
 	for (unsigned round = 0; round < 30; round++) {
 		admit(&f, 20 * 1200);
-		owner_append(&o, 20, 1000, &w);
-		run(&f);
+		owner_append_now(&o, 20, 1000);
 		owner_apply(&o);
 	}
 	settle(&f);
@@ -101,8 +91,7 @@ static void slots_settle_and_wrap(void **state)
 	assert_true(read_and_check(&o, 1, 4600) <= there);
 	assert_int_equal(read_and_check(&o, 4500, 4600), 101);
 	assert_true(f.diag.counter[COUNTER_log_segments_rewritten] > 0);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

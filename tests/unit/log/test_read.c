@@ -4,16 +4,12 @@
 /* 60 entries: a third in segments, a third in slots, a third in memory. */
 static void spread(struct fixture *f, struct owner *o)
 {
-	struct waiter w;
 	fixture_init(f);
 	f->options.segment_bytes_max = 8 * 1024;
 	fixture_open(f);
 	owner_make(o, f, 1);
 	for (unsigned part = 0; part < 3; part++) {
-		for (unsigned i = 0; i < 20; i++) {
-			owner_append(o, 1, 400, &w);
-			run(f);
-		}
+		for (unsigned i = 0; i < 20; i++) owner_append_now(o, 1, 400);
 		if (part == 0) {
 			owner_apply(o);
 			settle(f);
@@ -51,8 +47,7 @@ static void every_range_is_read(void **state)
 	for (uint64_t from = 1; from <= 60; from += 7)
 		for (uint64_t to = from; to <= 60; to += 11)
 			assert_int_equal(read_and_check(&o, from, to), to - from + 1);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void at_least_one_and_no_more_than_asked(void **state)
@@ -74,8 +69,7 @@ static void at_least_one_and_no_more_than_asked(void **state)
 		assert_true(w.req.entries.n <= 3000);
 		buf_deinit(&w.req.entries);
 	}
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void what_is_not_there_is_said(void **state)
@@ -95,8 +89,7 @@ static void what_is_not_there_is_said(void **state)
 	assert_int_equal(w.req.result, OK);
 	assert_true(first_index_of(&w) > 1);
 	buf_deinit(&w.req.entries);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void sequences_lead_to_entries(void **state)
@@ -117,8 +110,7 @@ static void sequences_lead_to_entries(void **state)
 		assert_int_equal(first_index_of(&w), seq);
 		buf_deinit(&w.req.entries);
 	}
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Everything before the middle is dead and left out: the sequence leads to the first entry behind. */
@@ -137,8 +129,7 @@ static void sequences_jump_over_holes(void **state)
 	assert_int_equal(w.req.result, OK);
 	assert_int_equal(first_index_of(&w), 30);
 	buf_deinit(&w.req.entries);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void damage_is_told_once_and_doubts_the_group(void **state)
@@ -178,8 +169,7 @@ static void damage_is_told_once_and_doubts_the_group(void **state)
 	fixture_open(&f);
 	log_group_info(log_group_find(f.log, 1), &info);
 	assert_true(info.in_doubt);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Reads that are overtaken by rounds are planned anew, those of a group that goes end. */
@@ -214,8 +204,7 @@ static void reads_are_overtaken(void **state)
 	log_group_gone(o.g, NULL);
 	run(&f);
 	assert_int_equal(last.req.result, ERR_CLOSED);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void reading_while_opening(void **state)
@@ -234,8 +223,7 @@ static void reading_while_opening(void **state)
 		from = r.next;
 		buf_deinit(&r.entries);
 	}
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Segments on a real disk: what was written comes back by index and by sequence, whatever is cut or flipped is found, and what it does not
  * touch is still served. */
-#include "check.h"
+#include "rot.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -361,18 +361,6 @@ static void leftovers_are_written_over(void **state)
 static void file_path(struct fixture *f, const struct segment_info *s, enum segment_file kind, struct buf *out)
 {
 	(void)segment_path(&f->place, s, kind, out);
-}
-
-static void file_flip(const char *path, uint64_t at, unsigned bit)
-{
-	FILE *file = fopen(path, "r+b");
-	assert_non_null(file);
-	assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
-	int c = fgetc(file);
-	assert_true(c != EOF);
-	assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
-	assert_true(fputc(c ^ (1 << bit), file) != EOF);
-	assert_int_equal(fclose(file), 0);
 }
 
 /* What a flip in the segment's byte `at` must do: everything whose bytes it does not touch is served; what it touches is refused. Only a

@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/stat.h>
 
-#include "log_fixture.h"
+#include "log_files.h"
 
 static void append_applied(struct fixture *f, struct owner *o, unsigned count, size_t bytes)
 {
-	struct waiter w;
 	admit(f, count * (bytes + 400));
-	owner_append(o, count, bytes, &w);
-	run(f);
+	owner_append_now(o, count, bytes);
 	owner_apply(o);
 }
 
 static bool group_dir_exists(const struct fixture *f, uint64_t id)
 {
-	char path[200];
-	struct stat st;
-	(void)snprintf(path, sizeof path, "%s/groups/%016llx", f->dir, (unsigned long long)id);
-	return stat(path, &st) == 0;
+	char name[40];
+	(void)snprintf(name, sizeof name, "groups/%016llx", (unsigned long long)id);
+	return is_there(f, name);
 }
 
 /* S12: one group that applies nothing does not hold the slots of the others. */
@@ -28,12 +25,9 @@ static void what_is_not_applied_moves_along(void **state)
 	struct owner busy, stuck;
 	struct waiter w;
 	struct log_group_info info;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&busy, &f, 1);
+	fixture_begin(&f, &busy, 1);
 	owner_make(&stuck, &f, 2);
-	owner_append(&stuck, 5, 500, &w);
-	run(&f);
+	owner_append_now(&stuck, 5, 500);
 	for (unsigned i = 0; i < 100; i++) append_applied(&f, &busy, 10, 1000);
 	assert_true(f.diag.counter[COUNTER_log_slots_begun] > 12);
 	assert_true(f.diag.counter[COUNTER_log_entries_moved] >= 10);
@@ -58,8 +52,7 @@ static void what_is_not_applied_moves_along(void **state)
 	log_group_info(log_group_find(f.log, 2), &info);
 	assert_int_equal(info.last_index, 2);
 	assert_false(info.in_doubt);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S14: what was left out is a hole, and said to be one. */
@@ -69,9 +62,7 @@ static void the_dead_are_left_out(void **state)
 	struct fixture f;
 	struct owner o;
 	struct log_group_info info;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	append_applied(&f, &o, 30, 500);
 	o.dead_below = 21;
 	settle(&f);
@@ -85,8 +76,7 @@ static void the_dead_are_left_out(void **state)
 	log_read(o.g, &w.req);
 	run(&f);
 	assert_int_equal(w.req.result, ERR_COMPACTED);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Trimmed segments go with one round and from the disk with the next (S13). */
@@ -96,25 +86,22 @@ static void trimmed_segments_go(void **state)
 	struct fixture f;
 	struct owner o;
 	struct log_group_info info;
-	struct stat st;
-	char path[200];
 	fixture_init(&f);
 	f.options.segment_bytes_max = 16 * 1024;
 	fixture_open(&f);
 	owner_make(&o, &f, 1);
 	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
 	settle(&f);
-	(void)snprintf(path, sizeof path, "%s/groups/0000000000000001/00000001/0000000000000001.seg", f.dir);
-	assert_int_equal(stat(path, &st), 0);
+	assert_true(is_there(&f, FIRST_SEGMENT));
 	log_trim(o.g, 40);
 	settle(&f);
 	log_group_info(o.g, &info);
 	assert_true(info.first_index > 10 && info.first_index <= 40);
 	assert_true(info.contiguous_from >= info.first_index);
-	assert_int_equal(stat(path, &st), 0);
+	assert_true(is_there(&f, FIRST_SEGMENT));
 	settle(&f);
 	settle(&f);
-	assert_int_not_equal(stat(path, &st), 0);
+	assert_false(is_there(&f, FIRST_SEGMENT));
 	uint64_t first = info.first_index;
 	assert_int_equal(read_and_check(&o, first, 60), 61 - first);
 	fixture_close(&f);
@@ -122,22 +109,20 @@ static void trimmed_segments_go(void **state)
 	log_group_info(log_group_find(f.log, 1), &info);
 	assert_int_equal(info.first_index, first);
 	assert_false(info.in_doubt);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 struct look {
 	struct io_timer timer;
 	struct fixture *f;
-	const char *path;
+	const char *name;
 	unsigned left;
 };
 
 static void look_again(struct io_timer *t)
 {
 	struct look *x = CONTAINER_OF(t, struct look, timer);
-	struct stat st;
-	if (stat(x->path, &st) != 0 || --x->left == 0)
+	if (!is_there(x->f, x->name) || --x->left == 0)
 		io_uv_stop(x->f->io);
 	else
 		io_timer_start(x->f->io, t, MILLIS(10));
@@ -149,39 +134,33 @@ static void a_full_disk_is_given_back_what_is_purged(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	struct waiter w;
-	struct stat st;
-	char path[200];
 	fixture_init(&f);
 	f.options.segment_bytes_max = 16 * 1024;
 	fixture_open(&f);
 	owner_make(&o, &f, 1);
 	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
 	settle(&f);
-	(void)snprintf(path, sizeof path, "%s/groups/0000000000000001/00000001/0000000000000001.seg", f.dir);
-	assert_int_equal(stat(path, &st), 0);
+	assert_true(is_there(&f, FIRST_SEGMENT));
 	f.log->options.space_low_bytes = UINT64_MAX / 2;
-	owner_append(&o, 1, 100, &w); /* the purge */
-	run(&f);
+	owner_append_now(&o, 1, 100); /* the purge */
 	owner_apply(&o);
 	assert_true(f.log->space.is_known);
 	assert_int_equal(log_admit(f.log, LOG_ADMIT_GROWS, 100), ERR_NO_SPACE);
 	log_trim(o.g, 61);
 	log_turn_end(f.log);
-	struct look x = { .timer.fire = look_again, .f = &f, .path = path, .left = 3000 };
+	struct look x = { .timer.fire = look_again, .f = &f, .name = FIRST_SEGMENT, .left = 3000 };
 	io_timer_start(f.io, &x.timer, MILLIS(10));
 	io_uv_run(f.io);
 	assert_true(x.left > 0);
 	uint64_t rounds = f.diag.counter[COUNTER_log_rounds];
 	/* And then it is quiet: a disk that stays low is no reason to go on. */
-	x.path = f.dir;
+	x.name = "";
 	x.left = 60;
 	io_timer_start(f.io, &x.timer, MILLIS(10));
 	io_uv_run(f.io);
 	assert_in_range(f.diag.counter[COUNTER_log_rounds], rounds, rounds + 1);
 	assert_int_equal(read_and_check(&o, 61, 61), 1);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S18: a group that went is gone for good, its files too. */
@@ -191,9 +170,7 @@ static void groups_go(void **state)
 	struct fixture f;
 	struct owner a, b;
 	struct waiter w;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&a, &f, 1);
+	fixture_begin(&f, &a, 1);
 	owner_make(&b, &f, 2);
 	append_applied(&f, &a, 10, 500);
 	append_applied(&f, &b, 10, 500);
@@ -217,8 +194,7 @@ static void groups_go(void **state)
 	assert_int_equal(state_get(log_state(f.log), 1, SLICE("sum"), &value), ERR_NOT_FOUND);
 	assert_int_equal(state_get(log_state(f.log), 2, SLICE("sum"), &value), OK);
 	buf_deinit(&value);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* A group may go, be detached or be truncated while a round is on its way. */
@@ -260,8 +236,7 @@ static void rounds_and_life_cross(void **state)
 		owner_attach(&o[i], &f, i + 1);
 		assert_int_equal(read_and_check(&o[i], 1, 10), 10);
 	}
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* A stream is deleted while the worker writes a round with its group: its files go when the round is over, and the round goes on. */
@@ -299,8 +274,7 @@ static void a_group_goes_while_its_round_is_written(void **state)
 	assert_null(log_group_find(f.log, 2));
 	owner_attach(&o[0], &f, 1);
 	assert_int_equal(read_and_check(&o[0], 1, 10), 10);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* What is mostly dead is written anew. */
@@ -333,22 +307,14 @@ static void segments_are_rewritten(void **state)
 	fixture_open(&f);
 	owner_attach(&o, &f, 1);
 	assert_int_equal(read_and_check(&o, 90, 100), 11);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
-static void entry_flip(const struct fixture *f, const struct log_ref *ref)
+static void ref_flip(const struct fixture *f, const struct log_ref *ref)
 {
-	char path[128];
-	(void)snprintf(path, sizeof path, "%s/journal/%02u", f->dir, (ref->use - 1) % f->options.slot_count);
-	FILE *file = fopen(path, "r+b");
-	assert_non_null(file);
-	long at = (long)ref_offset(ref) + ENTRY_HEAD_BYTES + 100;
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	int byte = fgetc(file);
-	assert_int_equal(fseek(file, at, SEEK_SET), 0);
-	assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
-	assert_int_equal(fclose(file), 0);
+	char name[32];
+	(void)snprintf(name, sizeof name, "journal/%02u", (ref->use - 1) % f->options.slot_count);
+	file_flip(path_in(f, name), ref_offset(ref) + ENTRY_HEAD_BYTES + 100, 0);
 }
 
 static enum err commit_and_fail(struct state *s, const struct state_change *c, unsigned count, struct state_head *head)
@@ -381,7 +347,7 @@ static void a_doubt_is_durable_before_the_state_is(void **state)
 	owner_make(&o, &f, 1);
 	append_applied(&f, &o, 10, 1000);
 	const struct log_ref third = *refs_at(&o.g->refs, 3);
-	entry_flip(&f, &third);
+	ref_flip(&f, &third);
 	f.log->options.state = &fails;
 	log_settle_now(f.log, wait_on(&w, &f));
 	run(&f);
@@ -389,7 +355,7 @@ static void a_doubt_is_durable_before_the_state_is(void **state)
 	assert_true(o.was_doubted);
 	fixture_kill(&f);
 	f.has_died = false;
-	entry_flip(&f, &third);
+	ref_flip(&f, &third);
 	fixture_open(&f);
 	owner_attach(&o, &f, 1);
 	log_group_info(o.g, &info);
@@ -397,8 +363,7 @@ static void a_doubt_is_durable_before_the_state_is(void **state)
 	assert_true(info.in_doubt);
 	assert_int_equal(info.contiguous_from, 4);
 	assert_int_equal(read_and_check(&o, 1, 10), 9);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

@@ -12,8 +12,7 @@ static void what_is_not_a_store_is_refused(void **state)
 	assert_non_null(strstr(f.why, f.dir));
 	assert_int_equal(unlink(path_in(&f, "readme")), 0);
 	fixture_open(&f); /* the lock file alone is no content */
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void an_interrupted_birth_starts_over(void **state)
@@ -31,8 +30,7 @@ static void an_interrupted_birth_starts_over(void **state)
 	file_write(path_in(&f, "birth"), "");
 	fixture_open(&f);
 	assert_true(log_identity(f.log)->raft_id != id); /* somebody new */
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void a_birth_mark_beside_data_is_refused(void **state)
@@ -40,17 +38,14 @@ static void a_birth_mark_beside_data_is_refused(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	fixture_close(&f);
 	file_write(path_in(&f, "birth"), "");
 	assert_int_equal(fixture_try_open(&f), ERR_CORRUPT);
 	assert_int_equal(unlink(path_in(&f, "birth")), 0);
 	fixture_open(&f);
 	assert_non_null(log_group_find(f.log, 1));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void bad_options_are_refused(void **state)
@@ -82,8 +77,7 @@ static void one_process_at_a_time(void **state)
 	second = f;
 	second.log = NULL;
 	assert_int_equal(fixture_try_open(&second), ERR_LOCKED);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void both_identities_bad(void **state)
@@ -91,14 +85,14 @@ static void both_identities_bad(void **state)
 	(void)state;
 	struct fixture f;
 	two_groups(&f, true);
-	file_flip(path_in(&f, "identity.0"), 40);
+	file_flip(path_in(&f, "identity.0"), 40, 2);
 	fixture_open(&f); /* one is enough, and mends the other */
 	fixture_close(&f);
-	file_flip(path_in(&f, "identity.1"), 40);
+	file_flip(path_in(&f, "identity.1"), 40, 2);
 	fixture_open(&f);
 	fixture_close(&f);
-	file_flip(path_in(&f, "identity.0"), 40);
-	file_flip(path_in(&f, "identity.1"), 80);
+	file_flip(path_in(&f, "identity.0"), 40, 2);
+	file_flip(path_in(&f, "identity.1"), 80, 2);
 	assert_int_equal(fixture_try_open(&f), ERR_CORRUPT);
 	assert_non_null(strstr(f.why, "identity"));
 	fixture_deinit(&f);

@@ -7,27 +7,22 @@ static void the_last_block_torn_is_cut(void **state)
 {
 	(void)state;
 	struct fixture f;
-	long at[32];
 	two_groups(&f, false);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	file_flip(path_in(&f, "journal/00"), at[count - 1] + 100);
+	block_flip(&f, 1, 100);
 	fixture_open(&f);
 	assert_false(in_doubt(&f, 1));
 	assert_false(in_doubt(&f, 2)); /* the window that docs/STORAGE.md names: it cannot be told from a crash */
 	assert_int_equal(last_of(&f, 1), 3);
 	assert_int_equal(last_of(&f, 2), 0);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void with_a_closing_block_it_is_damage(void **state)
 {
 	(void)state;
 	struct fixture f;
-	long at[32];
 	two_groups(&f, true);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	file_flip(path_in(&f, "journal/00"), at[count - 2] + 200); /* a body */
+	block_flip(&f, 2, 200); /* a body */
 	fixture_open(&f);
 	assert_false(in_doubt(&f, 1));
 	assert_true(in_doubt(&f, 2));
@@ -53,8 +48,7 @@ static void with_a_closing_block_it_is_damage(void **state)
 	log_group_info(log_group_find(f.log, 2), &info);
 	assert_int_equal(info.term, 7);
 	assert_int_equal(info.vote, 42);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* The end of a doubt rots; the table of the next use, written behind it, says that the group is whole. */
@@ -63,23 +57,21 @@ static void a_later_table_knows_that_a_doubt_has_ended(void **state)
 	(void)state;
 	struct fixture f;
 	struct waiter w;
-	long at[32];
 	two_groups(&f, true);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	file_flip(path_in(&f, "journal/00"), at[count - 2] + 200);
+	block_flip(&f, 2, 200);
 	fixture_open(&f);
 	assert_true(in_doubt(&f, 2));
 	log_doubt_end(log_group_find(f.log, 2), 7, 42, wait_on(&w, &f));
 	run(&f);
-	count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
+	long at[32];
+	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
 	settle(&f); /* begins the next use */
 	assert_int_equal(f.log->journal.use, 2);
 	fixture_kill(&f);
-	file_flip(path_in(&f, "journal/00"), at[count - 1] + BLOCK_HEAD_BYTES + 20);
+	file_flip(path_in(&f, "journal/00"), at[count - 1] + BLOCK_HEAD_BYTES + 20, 2);
 	fixture_open(&f);
 	assert_false(in_doubt(&f, 2));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Whatever bit of the head of a block in the middle: its groups are known from the next one's list. */
@@ -88,17 +80,14 @@ static void a_bad_head_is_named_by_its_successor(void **state)
 	(void)state;
 	for (long byte = 0; byte < BLOCK_HEAD_BYTES; byte += 3) {
 		struct fixture f;
-		long at[32];
 		two_groups(&f, true);
-		unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-		file_flip(path_in(&f, "journal/00"), at[count - 2] + byte);
+		block_flip(&f, 2, byte);
 		fixture_open(&f);
 		assert_false(in_doubt(&f, 1));
 		assert_true(in_doubt(&f, 2));
 		assert_int_equal(last_of(&f, 1), 3);
 		assert_int_equal(last_of(&f, 2), 1); /* the entry itself is whole, and kept */
-		fixture_close(&f);
-		fixture_deinit(&f);
+		fixture_end(&f);
 	}
 }
 
@@ -110,25 +99,21 @@ static void later_records_end_the_doubt_of_a_start(void **state)
 	struct owner o;
 	struct waiter w;
 	long at[32];
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
+	fixture_begin(&f, &o, 1);
 	log_vote(o.g, 1, 5, wait_on(&w, &f));
 	run(&f);
 	unsigned before = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	owner_append(&o, 1, 100, &w);
-	run(&f);
+	owner_append_now(&o, 1, 100);
 	log_vote(o.g, 2, 6, wait_on(&w, &f));
 	run(&f);
 	fixture_kill(&f);
 	f.is_quiet = true;
 	/* The vote of term 1 rots; the one of term 2 and the entry are behind it. */
-	file_flip(path_in(&f, "journal/00"), at[before - 1] + 90);
+	file_flip(path_in(&f, "journal/00"), at[before - 1] + 90, 2);
 	fixture_open(&f);
 	assert_false(in_doubt(&f, 1));
 	assert_int_equal(last_of(&f, 1), 1);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* An entry in the middle is gone: what is before it is the log, what is behind it stays readable. */
@@ -137,28 +122,18 @@ static void a_gap_strands_what_is_behind_it(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	long at[32];
-	two_groups(&f, true);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	/* Table, two MAKEs, entries 1 2 3 of group 1, entry of group 2, closing: entry 2 it is. */
-	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
-	fixture_open(&f);
-	assert_true(in_doubt(&f, 1));
-	assert_int_equal(last_of(&f, 1), 1);
+	two_groups_with_a_gap(&f);
 	owner_attach(&o, &f, 1);
 	assert_int_equal(read_and_check(&o, 1, 3), 2);
 	/* It goes on where its log ends. */
-	struct waiter w;
-	owner_append(&o, 1, 100, &w);
-	run(&f);
+	owner_append_now(&o, 1, 100);
 	assert_int_equal(last_of(&f, 1), 2);
 	assert_int_equal(read_and_check(&o, 1, 2), 2);
 	fixture_kill(&f);
 	fixture_open(&f);
 	assert_true(in_doubt(&f, 1));
 	assert_int_equal(last_of(&f, 1), 2);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* Entry 1 is settled; the state is that of 2, which lies in the journal with 3 and 4; killed. */
@@ -166,9 +141,7 @@ static void state_ahead_of_segments(struct fixture *f)
 {
 	struct owner o;
 	struct waiter settled;
-	fixture_init(f);
-	fixture_open(f);
-	owner_make(&o, f, 1);
+	fixture_begin(f, &o, 1);
 	owner_append(&o, 1, 100, NULL);
 	log_settle_now(f->log, wait_on(&settled, f));
 	log_turn_end(f->log); /* the next use begins; the round waits for the entry */
@@ -208,8 +181,7 @@ static void sequences_go_on_from_what_is_here(void **state)
 		assert_int_equal(h.seq_last, 1);
 		log_truncate(o.g, 3);
 	}
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S8: what is stranded goes when the group is appended to, so it takes no room from that, as it does from others. */
@@ -225,12 +197,8 @@ static void what_is_stranded_makes_room_for_its_group(void **state)
 	f.options.slot_count = 4;
 	fixture_open(&f);
 	owner_make(&o, &f, 1);
-	owner_append(&o, 2, 100, &w);
-	run(&f);
-	while (log_admit(f.log, LOG_ADMIT_GROWS, BIG + KIB) == OK) {
-		owner_append(&o, 1, BIG, &w);
-		run(&f);
-	}
+	owner_append_now(&o, 2, 100);
+	while (log_admit(f.log, LOG_ADMIT_GROWS, BIG + KIB) == OK) owner_append_now(&o, 1, BIG);
 	assert_int_equal(o.g->settled_index, 0); /* nothing is applied */
 	fixture_kill(&f);
 	f.is_quiet = true;
@@ -246,8 +214,7 @@ static void what_is_stranded_makes_room_for_its_group(void **state)
 	assert_in_range(f.log->floating_bytes, BIG, BIG + KIB);
 	run(&f);
 	assert_int_equal(last_of(&f, 1), 2);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S7: a leader had no more than what is before the gap; what the damage took behind it is not missed again by the next start. */
@@ -257,12 +224,7 @@ static void a_doubt_ends_with_the_log_it_had(void **state)
 	struct fixture f;
 	struct owner o;
 	struct waiter w;
-	long at[32];
-	two_groups(&f, true);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
-	fixture_open(&f);
-	assert_true(in_doubt(&f, 1));
+	two_groups_with_a_gap(&f);
 	owner_attach(&o, &f, 1);
 	log_doubt_end(o.g, 7, 42, wait_on(&w, &f));
 	run(&f);
@@ -273,8 +235,7 @@ static void a_doubt_ends_with_the_log_it_had(void **state)
 	assert_int_equal(last_of(&f, 1), 1);
 	owner_attach(&o, &f, 1);
 	assert_int_equal(read_and_check(&o, 1, 1), 1);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* S7, S18: a GONE that is not durable ends nothing; the group is back with its doubt. */
@@ -283,12 +244,7 @@ static void a_doubt_outlives_a_gone_that_was_lost(void **state)
 	(void)state;
 	struct fixture f;
 	struct waiter w;
-	long at[32];
-	two_groups(&f, true);
-	unsigned count = blocks_of(&f, "journal/00", at, COUNT_OF(at));
-	file_flip(path_in(&f, "journal/00"), at[count - 4] + 180);
-	fixture_open(&f);
-	assert_true(in_doubt(&f, 1));
+	two_groups_with_a_gap(&f);
 	log_group_gone(log_group_find(f.log, 1), NULL);
 	assert_null(log_group_find(f.log, 1));
 	fixture_kill(&f);
@@ -303,8 +259,7 @@ static void a_doubt_outlives_a_gone_that_was_lost(void **state)
 	fixture_open(&f);
 	assert_null(log_group_find(f.log, 1));
 	assert_false(in_doubt(&f, 2));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* A file system that keeps zeroes as holes: what it calls the end of the data lies before the end of the last block. */
@@ -325,12 +280,8 @@ static void a_block_may_end_in_a_hole(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	struct waiter w;
-	fixture_init(&f);
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
-	owner_append(&o, 1, 6000, &w);
-	run(&f);
+	fixture_begin(&f, &o, 1);
+	owner_append_now(&o, 1, 6000);
 	fixture_kill(&f);
 	assert_int_equal(io_uv_new(&f.io), OK);
 	const struct io_ops *real = f.io->ops;

@@ -20,8 +20,7 @@ static void a_slot_that_vanished_doubts_all(void **state)
 		} else {
 			assert_null(log_group_find(f.log, 1)); /* nothing is left that knows of it */
 		}
-		fixture_close(&f);
-		fixture_deinit(&f);
+		fixture_end(&f);
 	}
 }
 
@@ -61,8 +60,7 @@ static void a_group_that_vanished_is_made_in_doubt(void **state)
 	assert_false(log_lacks_groups(f.log));
 	assert_true(in_doubt(&f, 1));
 	assert_false(in_doubt(&f, 7));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void a_slot_that_is_not_needed_may_vanish(void **state)
@@ -83,15 +81,10 @@ static void a_slot_that_is_not_needed_may_vanish(void **state)
 static void settled_groups(struct fixture *f)
 {
 	struct owner a, b;
-	struct waiter w;
-	fixture_init(f);
-	fixture_open(f);
-	owner_make(&a, f, 1);
+	fixture_begin(f, &a, 1);
 	owner_make(&b, f, 2);
-	owner_append(&a, 20, 500, &w);
-	run(f);
-	owner_append(&b, 20, 500, &w);
-	run(f);
+	owner_append_now(&a, 20, 500);
+	owner_append_now(&b, 20, 500);
 	owner_apply(&a);
 	owner_apply(&b);
 	settle(f);
@@ -106,7 +99,7 @@ static void a_segment_that_vanished_doubts_its_group(void **state)
 	struct fixture f;
 	struct log_group_info info;
 	settled_groups(&f);
-	assert_int_equal(unlink(path_in(&f, "groups/0000000000000001/00000001/0000000000000001.seg")), 0);
+	assert_int_equal(unlink(path_in(&f, FIRST_SEGMENT)), 0);
 	fixture_open(&f);
 	assert_true(in_doubt(&f, 1));
 	assert_false(in_doubt(&f, 2));
@@ -115,8 +108,7 @@ static void a_segment_that_vanished_doubts_its_group(void **state)
 	assert_int_equal(info.damaged_to, 20);
 	assert_int_equal(info.contiguous_from, 21);
 	assert_int_equal(info.state_index, 20);
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 static void a_state_store_that_vanished_doubts_all(void **state)
@@ -132,8 +124,7 @@ static void a_state_store_that_vanished_doubts_all(void **state)
 	fixture_open(&f); /* a fresh one is there now; that it is not the old one is not forgotten */
 	assert_true(in_doubt(&f, 1));
 	assert_true(in_doubt(&f, 2));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 /* What the loss of the state store did is over with the doubt, also when the next start comes before the next round. */
@@ -156,8 +147,7 @@ static void a_state_store_is_lost_only_once(void **state)
 	fixture_open(&f);
 	assert_true(in_doubt(&f, 1) && in_doubt(&f, 2));
 	assert_false(in_doubt(&f, 3));
-	fixture_close(&f);
-	fixture_deinit(&f);
+	fixture_end(&f);
 }
 
 int main(void)

@@ -14,6 +14,14 @@ must_check struct json_t *js_json_load(struct slice text, struct js_error *e);
 /* Borrowed from `object` (which may be NULL); NULL when the key is absent or null. */
 struct json_t *js_json_get(const struct json_t *object, const char *key);
 
+/* A member that asks for what this server does not have. */
+struct js_refused {
+	const char *key, *inside; /* inside: the member of the object where key is; NULL: of the request's own */
+	const char *nothing;      /* a text by which clients say that they do not ask for it; NULL: none */
+};
+/* The first row whose member is set to more than null, false, 0, "", [], Go's zero time or its `nothing`; NULL: none is. */
+const struct js_refused *js_json_refused(const struct json_t *object, const struct js_refused *rows, size_t count);
+
 struct js_want {
 	const char *key;
 	enum { JS_U64, JS_BOOL, JS_TEXT } kind;

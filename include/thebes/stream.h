@@ -37,13 +37,14 @@ struct stream_config {
 	int num_replicas;
 	bool no_ack, sealed, deny_delete, deny_purge, discard_new_per_subject, allow_rollup_hdrs, allow_direct;
 	char *metadata;       /* owned: JSON object text, or NULL */
-	char *template_owner; /* owned, or NULL */
+	char *placement;      /* owned: JSON object text, or NULL; kept and shown, there is one node */
+	char *template_owner; /* owned, or NULL: none is made so, none may become so */
 };
 void stream_config_deinit(struct stream_config *c);
 void stream_config_copy(struct stream_config *to, const struct stream_config *from);
 /* Parses a request of STREAM.CREATE or UPDATE: types as Go's decoder wants them, defaults filled in, everything that stands alone is
  * checked (texts §9.1). Fields that this server does not implement yet and that change what is stored or who sees it (mirror, sources,
- * subject_transform, republish, …) are refused by name when set. False sets *e and leaves *c empty. */
+ * subject_transform, republish, compression, first_seq, …) are refused by name when set. False sets *e and leaves *c empty. */
 must_check bool stream_config_parse(struct stream_config *c, struct slice json, struct js_error *e);
 /* Appends the JSON object as clients get it back (always-present fields first). */
 void stream_config_print(struct buf *b, const struct stream_config *c);

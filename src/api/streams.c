@@ -231,6 +231,10 @@ void api_stream_create(struct api_request *r)
 		api_refuse(r, JS_STREAM_CONFIG, "stream configuration for create can not be sealed");
 		return;
 	}
+	if (r->config.template_owner && !s) {
+		api_refuse(r, JS_STREAM_CREATE, "stream not owned by template");
+		return;
+	}
 	r->did_create = true;
 	if (s) {
 		api_wait(r);

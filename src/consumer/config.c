@@ -49,10 +49,15 @@ static const struct field {
 static const struct {
 	const char *key;
 	enum js_error_id id;
-} push_fields[] = { { "flow_control", JS_CONSUMER_FLOW_CONTROL_PULL }, { "idle_heartbeat", JS_CONSUMER_HEARTBEAT_PULL },
-	{ "direct", JS_CONSUMER_DIRECT_PULL }, { "rate_limit_bps", JS_CONSUMER_PULL_RATE_LIMIT },
-	{ "rate_limit", JS_CONSUMER_PULL_RATE_LIMIT } };
-static const char *const refused_fields[] = { "deliver_subject", "deliver_group", "priority_groups", "pause_until" };
+} push_fields[] = {
+	{ "flow_control", JS_CONSUMER_FLOW_CONTROL_PULL },
+	{ "idle_heartbeat", JS_CONSUMER_HEARTBEAT_PULL },
+	{ "direct", JS_CONSUMER_DIRECT_PULL },
+	{ "rate_limit_bps", JS_CONSUMER_PULL_RATE_LIMIT },
+};
+static const struct js_refused refused_fields[] = { { "deliver_subject", NULL, NULL }, { "deliver_group", NULL, NULL },
+	{ "priority_groups", NULL, NULL }, { "priority_policy", NULL, "none" }, { "priority_timeout", NULL, NULL },
+	{ "pause_until", NULL, NULL } };
 
 static void *at(const struct consumer_config *c, const struct field *f) { return (char *)(uintptr_t)c + f->offset; }
 
@@ -123,13 +128,15 @@ static bool parse_list(struct consumer_config *c, const struct field *f, json_t 
 static bool parse_string(struct consumer_config *c, const struct field *f, json_t *v, struct js_error *e)
 {
 	if (!json_is_string(v)) return bad_type(e, f->key, "a string");
-	if (json_string_length(v) == 0) return true;
-	if (f->type == F_FILTER) return add_filter(c, v, e);
 	if (f->type == F_TIME) {
-		if (time_parse(slice_of_str(json_string_value(v)), at(c, f)) != OK)
+		int64_t *ns = at(c, f);
+		if (time_parse(slice_of_str(json_string_value(v)), ns) != OK)
 			return bad_type(e, f->key, "an RFC 3339 time");
+		if (*ns == 0) *ns = 1; /* 0 is no time; nothing is stored that early */
 		return true;
 	}
+	if (json_string_length(v) == 0) return true;
+	if (f->type == F_FILTER) return add_filter(c, v, e);
 	mem_free(*(char **)at(c, f));
 	*(char **)at(c, f) = mem_strdup(json_string_value(v));
 	return true;
@@ -141,8 +148,7 @@ static bool parse_number(struct consumer_config *c, const struct field *f, json_
 	int64_t n = json_integer_value(v);
 	if (f->type == F_U64 && n < 0) return bad_type(e, f->key, "not negative");
 	if (f->type == F_INT) {
-		if (n < -1000 || n > 1000) return bad_type(e, f->key, "a small integer");
-		*(int *)at(c, f) = (int)n;
+		*(int *)at(c, f) = n > 1000 ? 1000 : n < 0 ? -1 : (int)n; /* replicas: beyond any limit all are alike */
 	} else {
 		*(int64_t *)at(c, f) = n;
 	}
@@ -188,27 +194,18 @@ static bool parse_field(struct consumer_config *c, const struct field *f, json_t
 	UNREACHABLE();
 }
 
-/* Go clients send their zero time for a field that nobody set. */
-static bool is_zero_time(const json_t *v)
+static bool refuse_unimplemented(const json_t *root, const struct js_refused *rows, size_t count, struct js_error *e)
 {
-	return json_is_string(v) && !strcmp(json_string_value(v), "0001-01-01T00:00:00Z");
-}
-
-static bool is_set(const json_t *v)
-{
-	return v && !json_is_null(v) && !json_is_false(v) && !is_zero_time(v) &&
-	       !(json_is_integer(v) && json_integer_value(v) == 0) &&
-	       !(json_is_string(v) && json_string_length(v) == 0) && !(json_is_array(v) && json_array_size(v) == 0);
+	const struct js_refused *r = js_json_refused(root, rows, count);
+	return !r || js_error_set(e, JS_CONSUMER_CREATE, "%s is not supported by this server yet", r->key);
 }
 
 static bool parse_config(struct consumer_config *c, json_t *root, struct js_error *e)
 {
-	for (size_t i = 0; i < COUNT_OF(refused_fields); i++)
-		if (is_set(js_json_get(root, refused_fields[i])))
-			return js_error_set(
-				e, JS_CONSUMER_CREATE, "%s is not supported by this server yet", refused_fields[i]);
+	if (!refuse_unimplemented(root, refused_fields, COUNT_OF(refused_fields), e)) return false;
 	for (size_t i = 0; i < COUNT_OF(push_fields); i++)
-		if (is_set(js_json_get(root, push_fields[i].key))) return js_error_set(e, push_fields[i].id, NULL);
+		if (js_json_refused(root, &(struct js_refused) { .key = push_fields[i].key }, 1))
+			return js_error_set(e, push_fields[i].id, NULL);
 	for (size_t i = 0; i < COUNT_OF(fields); i++) {
 		json_t *v = js_json_get(root, fields[i].key);
 		if (v && !parse_field(c, &fields[i], v, e)) return false;
@@ -224,7 +221,8 @@ bool consumer_wish_parse(struct consumer_wish *w, struct slice json, struct js_e
 	json_t *config = js_json_get(root, "config");
 	struct slice action = SLICE_NULL, stream = SLICE_NULL;
 	const struct js_want wants[] = { { "stream_name", JS_TEXT, &stream }, { "action", JS_TEXT, &action } };
-	bool good = js_json_take(root, wants, COUNT_OF(wants), e);
+	bool good = refuse_unimplemented(root, &(struct js_refused) { .key = "pedantic" }, 1, e) &&
+		    js_json_take(root, wants, COUNT_OF(wants), e);
 	w->action = slice_eq(action, SLICE("create"))   ? ACTION_CREATE
 		    : slice_eq(action, SLICE("update")) ? ACTION_UPDATE
 							: ACTION_ANY;
@@ -320,18 +318,23 @@ static bool check_backoff(struct consumer_config *c, struct js_error *e)
 	return true;
 }
 
-static bool sampling_parse(const struct consumer_config *c, uint64_t *percent)
+static struct slice sampling_number(const struct consumer_config *c)
 {
 	size_t n = strlen(c->sample_freq);
-	if (n && c->sample_freq[n - 1] == '%') n--;
-	return slice_to_u64(slice_of(c->sample_freq, n), percent) == OK && *percent <= 100;
+	return slice_of(c->sample_freq, n && c->sample_freq[n - 1] == '%' ? n - 1 : n);
+}
+
+static bool sampling_parse(const struct consumer_config *c, uint64_t *percent)
+{
+	return slice_to_u64(sampling_number(c), percent) == OK && *percent <= 100;
 }
 
 static bool check_sampling(const struct consumer_config *c, struct js_error *e)
 {
 	uint64_t percent;
 	if (!c->sample_freq || sampling_parse(c, &percent)) return true;
-	return js_error_set(e, JS_CONSUMER_SAMPLING, "strconv: parsing \"%s\": invalid syntax", c->sample_freq);
+	return js_error_set(e, JS_CONSUMER_SAMPLING, "strconv.Atoi: parsing \"%.*s\": invalid syntax",
+		SLICE_FMT(sampling_number(c)));
 }
 
 unsigned consumer_config_sampled(const struct consumer_config *c)

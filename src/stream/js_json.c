@@ -25,6 +25,24 @@ json_t *js_json_get(const json_t *object, const char *key)
 	return json_is_null(found) ? NULL : found;
 }
 
+/* Go's clients send their zero time for a time that nobody set. */
+static bool asks_nothing(const json_t *v, const char *nothing)
+{
+	const char *text = json_string_value(v);
+	if (text) return !*text || !strcmp(text, "0001-01-01T00:00:00Z") || (nothing && !strcmp(text, nothing));
+	return !v || json_is_false(v) || (json_is_integer(v) && json_integer_value(v) == 0) ||
+	       (json_is_array(v) && json_array_size(v) == 0);
+}
+
+const struct js_refused *js_json_refused(const json_t *object, const struct js_refused *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const json_t *from = rows[i].inside ? js_json_get(object, rows[i].inside) : object;
+		if (!asks_nothing(js_json_get(from, rows[i].key), rows[i].nothing)) return &rows[i];
+	}
+	return NULL;
+}
+
 static const char *take(const struct js_want *w, json_t *v)
 {
 	switch (w->kind) {

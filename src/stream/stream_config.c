@@ -11,7 +11,7 @@
 
 enum { NAME_MAX_BYTES = 255, DESCRIPTION_MAX_BYTES = 4096, METADATA_MAX_BYTES = 128 * 1024, REPLICAS_MAX = 5 };
 
-enum field_type { F_STRING, F_STRINGS, F_I64, F_INT, F_BOOL, F_ENUM, F_METADATA };
+enum field_type { F_STRING, F_STRINGS, F_I64, F_I32, F_INT, F_BOOL, F_ENUM, F_METADATA, F_PLACEMENT };
 enum field_when { ALWAYS, NOT_EMPTY };
 
 static const char *const retention_names[] = { "limits", "interest", "workqueue", NULL };
@@ -34,7 +34,7 @@ static const struct field {
 	{ "max_bytes", F_I64, ALWAYS, offsetof(struct stream_config, max_bytes), NULL },
 	{ "max_age", F_I64, ALWAYS, offsetof(struct stream_config, max_age_ns), NULL },
 	{ "max_msgs_per_subject", F_I64, ALWAYS, offsetof(struct stream_config, max_msgs_per_subject), NULL },
-	{ "max_msg_size", F_I64, ALWAYS, offsetof(struct stream_config, max_msg_size), NULL },
+	{ "max_msg_size", F_I32, ALWAYS, offsetof(struct stream_config, max_msg_size), NULL },
 	{ "discard", F_ENUM, ALWAYS, offsetof(struct stream_config, discard), discard_names },
 	{ "storage", F_ENUM, ALWAYS, offsetof(struct stream_config, storage), storage_names },
 	{ "num_replicas", F_INT, ALWAYS, offsetof(struct stream_config, num_replicas), NULL },
@@ -48,14 +48,18 @@ static const struct field {
 	{ "allow_direct", F_BOOL, ALWAYS, offsetof(struct stream_config, allow_direct), NULL },
 	{ "discard_new_per_subject", F_BOOL, NOT_EMPTY, offsetof(struct stream_config, discard_new_per_subject), NULL },
 	{ "metadata", F_METADATA, NOT_EMPTY, offsetof(struct stream_config, metadata), NULL },
+	{ "placement", F_PLACEMENT, NOT_EMPTY, offsetof(struct stream_config, placement), NULL },
 };
 
-/* Known to newer servers or to later stages of this one; set to anything but their empty value they would change what is stored or who
- * sees it, so they are refused by name instead of being dropped. compression and first_seq are always sent by nats.c and placement is
- * harmless on one node, as on nats-server 2.9. */
-static const char *const refused_fields[] = { "mirror", "sources", "subject_transform", "republish", "allow_msg_ttl",
-	"subject_delete_marker_ttl", "allow_msg_counter", "allow_atomic", "allow_batched", "allow_msg_schedules",
-	"mirror_direct" };
+/* Known to newer servers or to later stages of this one; set to more than nothing they would change what is stored or who sees it, so they
+ * are refused by name instead of being dropped. nats.c always sends compression and first_seq, Go's clients consumer_limits. */
+static const struct js_refused refused_fields[] = { { "mirror", NULL, NULL }, { "sources", NULL, NULL },
+	{ "subject_transform", NULL, NULL }, { "republish", NULL, NULL }, { "compression", NULL, "none" },
+	{ "first_seq", NULL, NULL }, { "inactive_threshold", "consumer_limits", NULL },
+	{ "max_ack_pending", "consumer_limits", NULL }, { "allow_msg_ttl", NULL, NULL },
+	{ "subject_delete_marker_ttl", NULL, NULL }, { "allow_msg_counter", NULL, NULL },
+	{ "allow_atomic", NULL, NULL }, { "allow_batched", NULL, NULL }, { "allow_msg_schedules", NULL, NULL },
+	{ "persist_mode", NULL, "default" }, { "pedantic", NULL, NULL } };
 
 static void *at(const struct stream_config *c, const struct field *f) { return (char *)(uintptr_t)c + f->offset; }
 
@@ -66,6 +70,7 @@ void stream_config_deinit(struct stream_config *c)
 	for (size_t i = 0; i < c->subject_count; i++) mem_free(c->subjects[i]);
 	mem_free(c->subjects);
 	mem_free(c->metadata);
+	mem_free(c->placement);
 	mem_free(c->template_owner);
 	*c = (struct stream_config) { 0 };
 }
@@ -78,9 +83,19 @@ void stream_config_copy(struct stream_config *to, const struct stream_config *fr
 	to->name = mem_strdup(from->name ? from->name : "");
 	to->description = dup_or_null(from->description);
 	to->metadata = dup_or_null(from->metadata);
+	to->placement = dup_or_null(from->placement);
 	to->template_owner = dup_or_null(from->template_owner);
 	to->subjects = mem_alloc((from->subject_count + 1) * sizeof *to->subjects);
 	for (size_t i = 0; i < from->subject_count; i++) to->subjects[i] = mem_strdup(from->subjects[i]);
+}
+
+static void print_string(struct buf *b, const char *s)
+{
+	json_t *v = json_string(s);
+	char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
+	buf_append_str(b, text ? text : "\"\"");
+	free(text);
+	json_decref(v);
 }
 
 /* ---- parsing ---- */
@@ -132,6 +147,46 @@ static bool parse_metadata(char **out, json_t *v, struct js_error *e)
 	return true;
 }
 
+/* Kept as it would be printed: what is empty is left out. */
+static bool parse_placement(char **out, json_t *v, struct js_error *e)
+{
+	const json_t *cluster = js_json_get(v, "cluster"), *tags = js_json_get(v, "tags");
+	size_t n = json_array_size(tags);
+	if (!json_is_object(v) || (cluster && !json_is_string(cluster)) || (tags && !json_is_array(tags)))
+		return bad_type(e, "placement", "an object with cluster and tags");
+	for (size_t i = 0; i < n; i++)
+		if (!json_is_string(json_array_get(tags, i)))
+			return bad_type(e, "placement.tags", "an array of strings");
+	struct buf b = { 0 };
+	buf_append_byte(&b, '{');
+	if (json_string_length(cluster)) {
+		buf_append_str(&b, "\"cluster\":");
+		print_string(&b, json_string_value(cluster));
+	}
+	for (size_t i = 0; i < n; i++) {
+		buf_append_str(&b, i ? "," : b.n > 1 ? ",\"tags\":[" : "\"tags\":[");
+		print_string(&b, json_string_value(json_array_get(tags, i)));
+	}
+	buf_append_str(&b, n ? "]}" : "}");
+	*out = mem_strdup(buf_str(&b));
+	buf_deinit(&b);
+	return true;
+}
+
+/* Out of range for the original's 32 bits is another type to it; replicas beyond any limit are all alike. */
+static bool parse_small(struct stream_config *c, const struct field *f, json_t *v, struct js_error *e)
+{
+	if (!json_is_integer(v)) return bad_type(e, f->key, "an integer");
+	json_int_t n = json_integer_value(v);
+	if (f->type == F_INT) {
+		*(int *)at(c, f) = n > REPLICAS_MAX ? REPLICAS_MAX + 1 : n < 0 ? -1 : (int)n;
+		return true;
+	}
+	if (n < INT32_MIN || n > INT32_MAX) return bad_type(e, f->key, "an integer of 32 bits");
+	*(int64_t *)at(c, f) = n;
+	return true;
+}
+
 static bool parse_field(struct stream_config *c, const struct field *f, json_t *v, struct js_error *e)
 {
 	if (json_is_null(v)) return true;
@@ -147,11 +202,8 @@ static bool parse_field(struct stream_config *c, const struct field *f, json_t *
 		if (!json_is_integer(v)) return bad_type(e, f->key, "an integer");
 		*(int64_t *)at(c, f) = json_integer_value(v);
 		return true;
-	case F_INT:
-		if (!json_is_integer(v) || json_integer_value(v) > 1000 || json_integer_value(v) < -1000)
-			return bad_type(e, f->key, "a small integer");
-		*(int *)at(c, f) = (int)json_integer_value(v);
-		return true;
+	case F_I32:
+	case F_INT: return parse_small(c, f, v, e);
 	case F_BOOL:
 		if (!json_is_boolean(v)) return bad_type(e, f->key, "a boolean");
 		*(bool *)at(c, f) = json_is_true(v);
@@ -163,24 +215,19 @@ static bool parse_field(struct stream_config *c, const struct field *f, json_t *
 		return true;
 	}
 	case F_METADATA: return parse_metadata(at(c, f), v, e);
+	case F_PLACEMENT: return parse_placement(at(c, f), v, e);
 	}
 	UNREACHABLE();
 }
 
-static bool is_empty_value(const json_t *v)
-{
-	return json_is_null(v) || json_is_false(v) || (json_is_integer(v) && json_integer_value(v) == 0) ||
-	       (json_is_array(v) && json_array_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
-}
-
 static bool refuse_unimplemented(const json_t *root, struct js_error *e)
 {
-	for (size_t i = 0; i < COUNT_OF(refused_fields); i++) {
-		const json_t *v = js_json_get(root, refused_fields[i]);
-		if (v && !is_empty_value(v))
-			return js_error_set(
-				e, JS_STREAM_CONFIG, "%s is not supported by this server", refused_fields[i]);
-	}
+	const struct js_refused *r = js_json_refused(root, refused_fields, COUNT_OF(refused_fields));
+	if (r)
+		return js_error_set(
+			e, JS_STREAM_CONFIG, "%s is not supported by this server", r->inside ? r->inside : r->key);
+	if (json_is_true(js_json_get(root, "mirror_direct"))) /* there is never one */
+		return js_error_set(e, JS_STREAM_CONFIG, "stream has no mirror but does have mirror direct");
 	return true;
 }
 
@@ -307,22 +354,15 @@ bool stream_config_parse(struct stream_config *c, struct slice json, struct js_e
 
 /* ---- printing ---- */
 
-static void print_string(struct buf *b, const char *s)
-{
-	json_t *v = json_string(s);
-	char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
-	buf_append_str(b, text ? text : "\"\"");
-	free(text);
-	json_decref(v);
-}
-
 static bool is_unset(const struct stream_config *c, const struct field *f)
 {
 	switch (f->type) {
 	case F_STRING:
-	case F_METADATA: return *(char **)at(c, f) == NULL || **(char **)at(c, f) == '\0';
+	case F_METADATA:
+	case F_PLACEMENT: return *(char **)at(c, f) == NULL || **(char **)at(c, f) == '\0';
 	case F_STRINGS: return c->subject_count == 0;
-	case F_I64: return *(int64_t *)at(c, f) == 0;
+	case F_I64:
+	case F_I32: return *(int64_t *)at(c, f) == 0;
 	case F_INT: return *(int *)at(c, f) == 0;
 	case F_BOOL: return !*(bool *)at(c, f);
 	case F_ENUM: return false;
@@ -335,7 +375,8 @@ static void print_field(struct buf *b, const struct stream_config *c, const stru
 	buf_printf(b, "\"%s\":", f->key);
 	switch (f->type) {
 	case F_STRING: print_string(b, *(char **)at(c, f) ? *(char **)at(c, f) : ""); return;
-	case F_METADATA: buf_append_str(b, c->metadata); return;
+	case F_METADATA:
+	case F_PLACEMENT: buf_append_str(b, *(char **)at(c, f)); return;
 	case F_STRINGS:
 		for (size_t i = 0; i < c->subject_count; i++) {
 			buf_append_byte(b, i ? ',' : '[');
@@ -343,7 +384,8 @@ static void print_field(struct buf *b, const struct stream_config *c, const stru
 		}
 		buf_append_byte(b, ']');
 		return;
-	case F_I64: buf_printf(b, "%lld", (long long)*(int64_t *)at(c, f)); return;
+	case F_I64:
+	case F_I32: buf_printf(b, "%lld", (long long)*(int64_t *)at(c, f)); return;
 	case F_INT: buf_printf(b, "%d", *(int *)at(c, f)); return;
 	case F_BOOL: buf_append_str(b, *(bool *)at(c, f) ? "true" : "false"); return;
 	case F_ENUM: {
@@ -399,6 +441,7 @@ bool stream_config_can_update(const struct stream_config *now, const struct stre
 		{ now->deny_purge && !next->deny_purge, "stream configuration update can not cancel deny purge" },
 		{ now->max_consumers != next->max_consumers,
 			"stream configuration update can not change MaxConsumers" },
+		{ next->template_owner != NULL, "stream configuration update can not be owned by a template" },
 	};
 	for (size_t i = 0; i < COUNT_OF(rules); i++)
 		if (rules[i].broken) return js_error_set(e, JS_STREAM_CONFIG, "%s", rules[i].text);

@@ -65,7 +65,17 @@ static void refused(void **state)
 			"consumer delivery policy is deliver last per subject, but optional filter subject is not "
 			"set" },
 		{ LIMITS, "{\"ack_policy\":\"explicit\",\"backoff\":[1,2,3],\"max_deliver\":2}", 10116, NULL },
-		{ LIMITS, "{\"sample_freq\":\"x%\"}", 10095, NULL },
+		{ LIMITS, "{\"opt_start_time\":\"\",\"deliver_policy\":\"all\"}", 10025, NULL },
+		{ LIMITS, "{\"num_replicas\":3000000000}", 10074, NULL },
+		{ LIMITS, "{\"num_replicas\":-3000000000}", 10133, NULL },
+		{ LIMITS, "{\"sample_freq\":\"x%\"}", 10095,
+			"failed to parse consumer sampling configuration: strconv.Atoi: parsing \"x\": invalid "
+			"syntax" },
+		{ LIMITS, "{\"priority_policy\":\"overflow\"}", 10012,
+			"priority_policy is not supported by this server yet" },
+		{ LIMITS, "{\"priority_timeout\":5}", 10012, "priority_timeout is not supported by this server yet" },
+		{ LIMITS, "{\"pause_until\":\"2030-01-01T00:00:00Z\"}", 10012,
+			"pause_until is not supported by this server yet" },
 		{ LIMITS, "{\"deliver_subject\":\"d\"}", 10012, "deliver_subject is not supported by this server yet" },
 		{ QUEUE, "{}", 10084, NULL },
 		{ QUEUE, "{\"ack_policy\":\"all\"}", 10098, NULL },
@@ -126,6 +136,21 @@ static void defaults_and_round_trip(void **state)
 		"\"num_replicas\":0,\"metadata\":{\"k\":\"v\"}}");
 }
 
+/* What clients always send, and what the original has no name for. */
+static void what_asks_for_nothing(void **state)
+{
+	(void)state;
+	printed("{\"durable_name\":\"d\",\"pause_until\":\"0001-01-01T00:00:00Z\",\"priority_policy\":\"none\","
+		"\"deliver_subject\":\"\","
+		"\"priority_groups\":[],\"flow_control\":false,\"rate_limit_bps\":0,\"rate_limit\":5,\"deliver_"
+		"policy\":\"by_start_time\","
+		"\"opt_start_time\":\"1970-01-01T00:00:00Z\"}",
+		"{\"durable_name\":\"d\",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"1970-01-01T00:00:00."
+		"000000001Z\","
+		"\"ack_policy\":\"none\",\"max_deliver\":-1,\"replay_policy\":\"instant\",\"max_waiting\":512,\"num_"
+		"replicas\":0}");
+}
+
 static void updates(void **state)
 {
 	static const struct {
@@ -165,6 +190,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refused),
 		cmocka_unit_test(defaults_and_round_trip),
+		cmocka_unit_test(what_asks_for_nothing),
 		cmocka_unit_test(updates),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,6 +48,23 @@ static void refused(void **state)
 		{ "{\"name\":\"a\",\"mirror\":{\"name\":\"b\"}}", 10052, "mirror is not supported by this server" },
 		{ "{\"name\":\"a\",\"sources\":[{\"name\":\"b\"}]}", 10052, "sources is not supported by this server" },
 		{ "{\"name\":\"a\",\"allow_msg_ttl\":true}", 10052, "allow_msg_ttl is not supported by this server" },
+		{ "{\"name\":\"a\",\"compression\":\"s2\"}", 10052, "compression is not supported by this server" },
+		{ "{\"name\":\"a\",\"first_seq\":7}", 10052, "first_seq is not supported by this server" },
+		{ "{\"name\":\"a\",\"consumer_limits\":{\"max_ack_pending\":5}}", 10052,
+			"consumer_limits is not supported by this server" },
+		{ "{\"name\":\"a\",\"persist_mode\":\"async\"}", 10052,
+			"persist_mode is not supported by this server" },
+		{ "{\"name\":\"a\",\"pedantic\":true}", 10052, "pedantic is not supported by this server" },
+		{ "{\"name\":\"a\",\"mirror_direct\":true}", 10052,
+			"stream has no mirror but does have mirror direct" },
+		{ "{\"name\":\"a\",\"placement\":\"x\"}", 10025, NULL },
+		{ "{\"name\":\"a\",\"placement\":{\"cluster\":5}}", 10025, NULL },
+		{ "{\"name\":\"a\",\"placement\":{\"tags\":\"x\"}}", 10025, NULL },
+		{ "{\"name\":\"a\",\"placement\":{\"tags\":[5]}}", 10025, NULL },
+		{ "{\"name\":\"a\",\"max_msg_size\":2147483648}", 10025, NULL },
+		{ "{\"name\":\"a\",\"max_msg_size\":-2147483649}", 10025, NULL },
+		{ "{\"name\":\"a\",\"num_replicas\":5000000000}", 10052, "maximum replicas is 5" },
+		{ "{\"name\":\"a\",\"num_replicas\":-5000000000}", 10133, NULL },
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -111,7 +128,8 @@ static void defaults_and_round_trip(void **state)
 		"\"storage\":\"memory\","
 		"\"discard\":\"new\",\"max_msgs\":-5,\"metadata\":{\"z\":\"1\",\"a\":\"\\u00e9\"},\"description\":\"d "
 		"\\\"q\\\"\","
-		"\"compression\":\"none\",\"first_seq\":0,\"unknown\":{}}",
+		"\"compression\":\"none\",\"first_seq\":0,\"consumer_limits\":{},\"persist_mode\":\"default\","
+		"\"unknown\":{}}",
 		"{\"name\":\"S\",\"description\":\"d "
 		"\\\"q\\\"\",\"subjects\":[\"a.*\",\"b.>\"],\"retention\":\"workqueue\","
 		"\"max_consumers\":-1,\"max_msgs\":-1,\"max_bytes\":-1,\"max_age\":60000000000,\"max_msgs_per_"
@@ -121,6 +139,37 @@ static void defaults_and_round_trip(void **state)
 		"\"sealed\":false,\"deny_delete\":false,\"deny_purge\":false,\"allow_rollup_hdrs\":false,\"allow_"
 		"direct\":false,"
 		"\"metadata\":{\"a\":\"\u00e9\",\"z\":\"1\"},\"mirror_direct\":false}");
+}
+
+static void placement_is_kept(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "{\"cluster\":\"C\"}", "{\"cluster\":\"C\"}" },
+		{ "{\"tags\":[\"b\",\"a\"],\"cluster\":\"C\",\"other\":1}",
+			"{\"cluster\":\"C\",\"tags\":[\"b\",\"a\"]}" },
+		{ "{\"tags\":[\"\"],\"cluster\":\"\"}", "{\"tags\":[\"\"]}" },
+		{ "{\"tags\":[],\"cluster\":null}", "{}" },
+		{ "{}", "{}" },
+		{ "null", NULL },
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct buf json = { 0 }, want = { 0 };
+		buf_printf(&json, "{\"name\":\"S\",\"placement\":%s}", cases[i][0]);
+		struct stream_config c;
+		struct js_error e;
+		assert_true(stream_config_parse(&c, buf_slice(&json), &e));
+		stream_config_print(&want, &c);
+		if (cases[i][1])
+			assert_string_equal(c.placement, cases[i][1]);
+		else
+			assert_null(c.placement);
+		printed(buf_str(&json), buf_str(&want));
+		assert_int_equal(strstr(buf_str(&want), "\"placement\":") != NULL, cases[i][1] != NULL);
+		stream_config_deinit(&c);
+		buf_deinit(&json);
+		buf_deinit(&want);
+	}
 }
 
 static void updates(void **state)
@@ -142,6 +191,9 @@ static void updates(void **state)
 			"stream configuration update can not unseal a sealed stream" },
 		{ "\"max_consumers\":1", "\"max_consumers\":2",
 			"stream configuration update can not change MaxConsumers" },
+		{ "\"placement\":{}", "\"placement\":{\"cluster\":\"D\"}", NULL },
+		{ "\"max_msgs\":1", "\"template_owner\":\"t\"",
+			"stream configuration update can not be owned by a template" },
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -176,6 +228,7 @@ int main(void)
 		cmocka_unit_test(refused),
 		cmocka_unit_test(long_names_and_texts),
 		cmocka_unit_test(defaults_and_round_trip),
+		cmocka_unit_test(placement_is_kept),
 		cmocka_unit_test(updates),
 		cmocka_unit_test(weights),
 	};

@@ -213,13 +213,14 @@ static int serve(struct process *p, const struct conf_command *cmd, struct conf 
 	return p->exit_code;
 }
 
-static void print_report(const char *name, const struct buf *lines)
+/* `what` stands before each line; "" or ending with a blank. */
+static void print_report(const char *name, const char *what, const struct buf *lines)
 {
 	struct slice left = buf_slice(lines);
 	while (left.n) {
 		ptrdiff_t end = slice_find(left, '\n');
 		struct slice line = end < 0 ? left : slice_first(left, (size_t)end);
-		(void)fprintf(stderr, "%s: %.*s\n", name, SLICE_FMT(line));
+		(void)fprintf(stderr, "%s: %s%.*s\n", name, what, SLICE_FMT(line));
 		left = slice_from(left, line.n + 1);
 	}
 }
@@ -227,7 +228,7 @@ static void print_report(const char *name, const struct buf *lines)
 /* -t: is the configuration good? Warnings are not good enough for a test. */
 static int tell_validity(const char *name, const struct conf *conf, const struct conf_report *report)
 {
-	print_report(name, &report->warnings);
+	print_report(name, "", &report->warnings);
 	if (report->warning_count) return 1;
 	(void)fprintf(
 		stderr, "%s: configuration file %s is valid (%s)\n", name, conf->file ? conf->file : "", conf->digest);
@@ -241,7 +242,7 @@ static int load_and_serve(struct process *p, const char *name, const struct conf
 	struct conf_source source = { .read_file = node_read_file, .env = host_env, .arg = p->io };
 	int code = 1;
 	if (conf_load(&conf, cmd->config_file, cmd, &source, &report) != OK)
-		print_report(name, &report.errors);
+		print_report(name, report.is_syntax ? "Parse error: " : "", &report.errors); /* nats-server's words */
 	else if (cmd->verdict == CONF_TEST)
 		code = tell_validity(name, &conf, &report);
 	else

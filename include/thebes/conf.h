@@ -228,6 +228,7 @@ struct conf_source {
 struct conf_report {
 	struct buf errors, warnings; /* owned */
 	size_t error_count, warning_count;
+	bool is_syntax; /* the files were read, and what is in them is no configuration at all */
 };
 void conf_report_deinit(struct conf_report *r);
 

@@ -31,6 +31,7 @@ static void load_file(struct conf_read *r, const char *file, const struct conf_s
 	parse.on_bytes_arg = &digest;
 	const struct conf_value *map = conf_parse_file(&parse, file);
 	if (map) conf_read_map(r, SECTION_TOP, map, r->conf);
+	r->report->is_syntax = !map && !parse.is_unreadable;
 	digest_print(&digest, r->conf);
 	conf_parse_deinit(&parse);
 	arena_deinit(&tree);

@@ -407,6 +407,7 @@ static bool file_read(struct conf_parse *p, const char *path, struct conf_place 
 {
 	enum err e = p->source->read_file ? p->source->read_file(p->source->arg, path, text) : ERR_NOT_FOUND;
 	if (e != OK) {
+		p->is_unreadable = true;
 		conf_error(p->report, at, "the file \"%s\" cannot be read: %s", path, err_text(e));
 		return false;
 	}

@@ -94,6 +94,7 @@ struct conf_parse {
 	const char *resolving[CONF_INCLUDE_DEPTH_MAX]; /* the chain of environment variables */
 	unsigned including_count, resolving_count;
 	size_t bytes;                                   /* read so far */
+	bool is_unreadable;                             /* a file was not to be had */
 	void (*on_bytes)(void *arg, struct slice text); /* every file's content, for the digest */
 	void *on_bytes_arg;
 };

@@ -247,7 +247,7 @@ static enum err open_log(struct vault *v, const struct conf *conf, const struct 
 	};
 	enum err e = make_dirs(v->io, o.dir);
 	if (e != OK) {
-		(void)snprintf(why, why_bytes, "store directory %s can not be made: %s", o.dir, err_text(e));
+		(void)snprintf(why, why_bytes, "could not create storage directory %s: %s", o.dir, err_text(e));
 		add_advice(e, why, why_bytes);
 	} else {
 		e = log_open(v->io, v->diag, &o, &v->log, why, why_bytes);

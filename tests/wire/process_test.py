@@ -218,6 +218,24 @@ class ProcessTest(unittest.TestCase):
         code, _, err = self.run_server("-c", "/nonexistent/x.conf")
         self.assertEqual(code, 1)
         self.assertIn("/nonexistent/x.conf", err)
+        self.assertNotIn("Parse error", err)
+
+    def test_config_file_that_is_no_configuration(self):
+        path = os.path.join(self.tmp.name, "x.conf")
+        for text, is_syntax in (('{\n"port": : "x"\n}\n', True), ("port: [1", True), ('max_payload: "x"\n', False)):
+            with self.subTest(text):
+                with open(path, "w") as f:
+                    f.write(text)
+                code, _, err = self.run_server("-c", path)
+                self.assertEqual(code, 1)
+                self.assertEqual(err.startswith("nats-server: Parse error"), is_syntax, err)
+
+    def test_file_where_the_store_should_be(self):
+        path = os.path.join(self.tmp.name, "x")
+        open(path, "w").close()
+        server = self.start(flags=["-js", "-sd", path], wait=False)
+        self.assertEqual(server.wait(), 1)
+        self.assertRegex(server.log(), r"\[FTL\] Can't start JetStream: (could not create storage directory|storage directory is not a directory)")
 
     # ---- the end ----
 

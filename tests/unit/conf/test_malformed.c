@@ -283,6 +283,27 @@ static void each_is_answered_with_place_key_and_expectation(void **state)
 	assert_true(COUNT_OF(cases) >= 60);
 }
 
+/* What is no configuration at all is told from a value that is wrong, and from a file that is not to be had. */
+static void syntax_is_told_apart(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_syntax;
+	} files_of[] = { { "debug", true }, { "debug: true\ninclude bad.conf", true }, { "port: : \"x\"", true },
+		{ "max_payload: x", false }, { "foo: 1", false }, { "include nope.conf", false } };
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(files_of); i++) {
+		struct world w = { .text = files_of[i].text, .files = files };
+		struct conf c;
+		struct conf_report report;
+		assert_int_equal(load_with(&w, NULL, &c, &report), ERR_INVALID);
+		if (report.is_syntax != files_of[i].is_syntax)
+			fail_msg("%s: %s", files_of[i].text, buf_str(&report.errors));
+		conf_report_deinit(&report);
+		conf_deinit(&c);
+	}
+}
+
 /* Every good file of this list, cut at every byte: it loads or it says where it is wrong, and nothing else happens. */
 static void cut_files_are_answered(void **state)
 {
@@ -312,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_is_answered_with_place_key_and_expectation),
 		cmocka_unit_test(cut_files_are_answered),
+		cmocka_unit_test(syntax_is_told_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

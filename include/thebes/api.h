@@ -29,8 +29,11 @@ struct api {
 	bool closing;
 };
 void api_init(struct api *a, struct io *io, struct diag *diag, struct stations *stations, struct meta *meta);
-/* Subscribes the account's API and ack subjects: from now on it may use JetStream, or, when it is not enabled for it, is told so (10039). */
+/* Subscribes the account's API and ack subjects: from now on it may use JetStream, or, when it is not enabled for it, is told so (10039).
+ * Of an account that is open only that changes. */
 void api_open_account(struct api *a, struct account *account, bool is_enabled);
+/* The account is the system's now: nobody answers it any more. One that is not open is allowed. */
+void api_close_account(struct api *a, const struct account *account);
 /* Unsubscribes everything; requests under way are dropped without an answer when their rooms let go of them. */
 void api_close(struct api *a);
 void api_deinit(struct api *a);

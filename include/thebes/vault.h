@@ -34,8 +34,8 @@ struct vault {
 must_check enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct auth *auth,
 	const struct conf *conf, const struct state_ops *state, struct ledger *memory,
 	void (*fatal)(void *arg, const char *why), void *fatal_arg, char *why, size_t why_bytes);
-/* What accounts and the server may store, as configured: when opened, and after a reload. */
-void vault_limit(struct vault *v, struct auth *auth, const struct conf *conf);
+/* Which accounts may store, and how much they and the server may, as configured: after a reload. */
+void vault_reload(struct vault *v, struct auth *auth, const struct conf *conf);
 /* True once every group that can be led is led (or ten seconds have passed): what was stored is served from here on. */
 bool vault_is_ready(struct vault *v);
 void vault_turn_end(struct vault *v);

@@ -413,18 +413,24 @@ void api_init(struct api *a, struct io *io, struct diag *diag, struct stations *
 	list_init(&a->requests);
 }
 
-void api_open_account(struct api *a, struct account *account, bool is_enabled)
+static struct api_account *account_find(const struct api *a, const struct account *account)
+{
+	LIST_EACH (node, &a->accounts) {
+		struct api_account *x = CONTAINER_OF(node, struct api_account, link);
+		if (x->account == account) return x;
+	}
+	return NULL;
+}
+
+static struct api_account *account_open(struct api *a, struct account *account)
 {
 	struct api_account *x = NEW(struct api_account);
-	*x = (struct api_account) { .api = a,
-		.account = account,
-		.api_sink = { &api_sink_ops },
-		.ack_sink = { &ack_sink_ops },
-		.is_enabled = is_enabled };
+	*x = (struct api_account) {
+		.api = a, .account = account, .api_sink = { &api_sink_ops }, .ack_sink = { &ack_sink_ops }
+	};
 	x->api_sub.sink = x->domain_sub.sink = &x->api_sink;
 	x->ack_sub.sink = &x->ack_sink;
 	enum err e = router_subscribe(&account->router, &x->api_sub, SLICE("$JS.API.>"), SLICE_NULL);
-	if (e == OK && is_enabled) e = router_subscribe(&account->router, &x->ack_sub, SLICE("$JS.ACK.>"), SLICE_NULL);
 	ASSERT(e == OK);
 	if (a->stations->domain) {
 		struct buf subject = { 0 };
@@ -436,6 +442,35 @@ void api_open_account(struct api *a, struct account *account, bool is_enabled)
 		buf_deinit(&subject);
 	}
 	list_push_back(&a->accounts, &x->link);
+	return x;
+}
+
+static void account_free(struct api_account *x)
+{
+	list_remove_if_linked(&x->link);
+	router_unsubscribe(&x->api_sub);
+	if (sub_is_active(&x->ack_sub)) router_unsubscribe(&x->ack_sub);
+	if (sub_is_active(&x->domain_sub)) router_unsubscribe(&x->domain_sub);
+	mem_free(x);
+}
+
+void api_open_account(struct api *a, struct account *account, bool is_enabled)
+{
+	struct api_account *x = account_find(a, account);
+	if (!x) x = account_open(a, account);
+	if (is_enabled && !x->is_enabled) {
+		enum err e = router_subscribe(&account->router, &x->ack_sub, SLICE("$JS.ACK.>"), SLICE_NULL);
+		ASSERT(e == OK);
+	} else if (!is_enabled && x->is_enabled) {
+		router_unsubscribe(&x->ack_sub);
+	}
+	x->is_enabled = is_enabled;
+}
+
+void api_close_account(struct api *a, const struct account *account)
+{
+	struct api_account *x = account_find(a, account);
+	if (x) account_free(x);
 }
 
 uint64_t api_account_count(const struct api *a)
@@ -449,13 +484,8 @@ void api_close(struct api *a)
 {
 	a->closing = true;
 	io_timer_stop(a->io, &a->timer);
-	for (struct list *node; (node = list_pop_front(&a->accounts)) != NULL;) {
-		struct api_account *x = CONTAINER_OF(node, struct api_account, link);
-		router_unsubscribe(&x->api_sub);
-		if (sub_is_active(&x->ack_sub)) router_unsubscribe(&x->ack_sub);
-		if (sub_is_active(&x->domain_sub)) router_unsubscribe(&x->domain_sub);
-		mem_free(x);
-	}
+	for (struct list *node; (node = list_pop_front(&a->accounts)) != NULL;)
+		account_free(CONTAINER_OF(node, struct api_account, link));
 	while (!list_is_empty(&a->waiting)) api_drop(CONTAINER_OF(a->waiting.next, struct api_request, link_by_wait));
 }
 

@@ -111,7 +111,7 @@ static void reload_take(struct node *n, struct conf *fresh, struct tls_context *
 	struct client_options o = settings_client(&n->conf);
 	clients_set_tls(&n->clients, tls);
 	clients_reload(&n->clients, &o, true);
-	vault_limit(&n->vault, &n->auth, &n->conf);
+	vault_reload(&n->vault, &n->auth, &n->conf);
 	n->http.view.config_load_wall_ns = io_wall_ns(n->io);
 	conf_deinit(&old);
 	diag_line(&n->diag, DIAG_INFO, "Reloaded server configuration");

@@ -308,12 +308,11 @@ static const struct conf_account_jetstream *account_conf(const struct conf *conf
 
 static int64_t least(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 
-void vault_limit(struct vault *v, struct auth *auth, const struct conf *conf)
+static void set_limits(struct vault *v, struct auth *auth, const struct conf *conf)
 {
 	struct station_limits all = { conf->jetstream.max_memory, conf->jetstream.max_store, -1, -1, -1, -1, -1,
 		false };
 	struct account *a;
-	if (v->state == VAULT_OFF) return;
 	stations_limit(&v->stations, NULL, &all);
 	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;) {
 		const struct conf_account_jetstream *c = account_conf(conf, a->name);
@@ -330,8 +329,19 @@ void vault_limit(struct vault *v, struct auth *auth, const struct conf *conf)
 static void open_accounts(struct vault *v, struct auth *auth, const struct conf *conf)
 {
 	struct account *a;
-	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;)
-		if (!a->is_system) api_open_account(&v->api, a, account_stores(conf, a->name));
+	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;) {
+		if (a->is_system)
+			api_close_account(&v->api, a);
+		else
+			api_open_account(&v->api, a, account_stores(conf, a->name));
+	}
+}
+
+void vault_reload(struct vault *v, struct auth *auth, const struct conf *conf)
+{
+	if (v->state != VAULT_OPEN) return;
+	open_accounts(v, auth, conf);
+	set_limits(v, auth, conf);
 }
 
 static void timer_fire(struct io_timer *t) { (void)t; /* a turn ends: somebody asks vault_is_ready */ }
@@ -377,7 +387,7 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 	}
 	if (e == OK) poison_tidy(v->poison, poison_place, v);
 	v->state = VAULT_OPEN;
-	vault_limit(v, auth, conf);
+	set_limits(v, auth, conf);
 	v->opened_ns = io_now_ns(io);
 	diag_line(diag, DIAG_INFO, "Starting JetStream");
 	diag_line(diag, DIAG_INFO, "  Store Directory: \"%s/jetstream\"", conf->jetstream.store_dir);

@@ -5,6 +5,7 @@ THEBES_BIN names the binary. With a nats-server's path in it the same tests run 
 
     THEBES_BIN=/usr/sbin/nats-server build/venv/bin/pytest tests/e2e
 """
+import asyncio
 import json
 import os
 import shutil
@@ -38,6 +39,16 @@ def until(happened, what, seconds=START_SECONDS, pause=0.005):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(pause)
+
+
+async def eventually(ask, is_so, what, seconds=START_SECONDS, pause=0.01):
+    """The same for what the server is asked: awaits ask() until is_so(answer), and returns that answer."""
+    deadline = time.monotonic() + seconds
+    while not is_so(answer := await ask()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds} s, but {answer}")
+        await asyncio.sleep(pause)
+    return answer
 
 
 class Server:
@@ -98,6 +109,11 @@ class Server:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+    def again(self):
+        """kill -9, and the next start."""
+        self.kill()
+        return self.start()
 
     def stop(self):
         """Asks it to end, as an init system does, and returns its exit code."""

@@ -40,6 +40,11 @@ def run(server, *words, code=0):
     return done.stdout + done.stderr
 
 
+async def session(server, connect):
+    nc = await connect(server)
+    return nc, nc.jetstream(timeout=5)
+
+
 async def ask(nc, subject, body=None):
     return json.loads((await nc.request("$JS.API." + subject, json.dumps(body).encode() if body is not None else b"", timeout=5)).data)
 
@@ -51,6 +56,14 @@ async def fill(js, names, count, size=0):
             if i == 11:
                 await consume(js, name, 3)
             await js.publish(f"{name}.k{i % 5}", b"<%s-%d>" % (name.encode(), i) + b"." * size)
+
+
+async def filled(make_server, connect, names, count, size=0):
+    """A server with these streams, killed. Large messages lie in small slots, so that most have settled into segments."""
+    server = make_server(jetstream=True, config=SMALL_SLOTS if size else None)
+    await fill((await connect(server)).jetstream(timeout=10), names, count, size)
+    server.kill()
+    return server
 
 
 def assert_refused(answer, group, *words):
@@ -120,8 +133,7 @@ async def assert_recovered(server, connect, name, lost, last, next_seq):
     assert f"next sequence is {next_seq}" in run(server, "station", "recover", name, "--accept-loss")
     assert "not in doubt" in run(server, "station", "recover", name, code=1)
     for again in range(2):
-        nc = await connect(server)
-        js = nc.jetstream(timeout=5)
+        nc, js = await session(server, connect)
         info = await ask(nc, f"STREAM.INFO.{name}")
         assert "doubt" not in info and info["state"]["messages"] == last - len(lost) + again
         for i in range(1, last + 1):
@@ -138,22 +150,16 @@ async def assert_recovered(server, connect, name, lost, last, next_seq):
                 seen.append(message.metadata.sequence.stream)
                 await message.ack_sync(timeout=5)
         assert seen == [i for i in range(1, last + 1) if i not in lost] + [next_seq + n for n in range(again + 1)]
-        server.kill()
-        server.start()
+        server.again()
     server.stop()
     server.start()
 
 
 async def test_a_bit_in_the_journal(make_server, connect):
-    server = make_server(jetstream=True)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 40)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 40)
     assert flip(server, "journal/*", b"<A-17>") == 1
 
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.start(), connect)
     await assert_whole(js, "B", 40)
     await assert_read_only(nc, js, server, "A", 2, 16)
     await assert_consumer_rests(nc, "A", 2, 3)
@@ -165,24 +171,16 @@ async def test_a_bit_in_the_journal(make_server, connect):
     assert (await ask(nc, "STREAM.MSG.GET.A", {"seq": 2, "next_by_subj": "A.k3"}))["message"]["seq"] == 3
     assert server.log_text().count("group=2 (A)") >= 1
     # it stays so over starts, and the operator may give it up
-    server.kill()
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.again(), connect)
     assert "doubt" in await ask(nc, "STREAM.INFO.A")
     await assert_recovered(server, connect, "A", {17}, 40, 41)
     assert "doubt" not in (await ask(await connect(server), "STREAM.INFO.A"))
 
 
 async def test_a_station_in_doubt_is_given_up(make_server, connect):
-    server = make_server(jetstream=True)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 20)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 20)
     assert flip(server, "journal/*", b"<A-7>") == 1
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.start(), connect)
     run(server, "station", "rm", "-y", "A")
     with pytest.raises(nats.js.errors.NotFoundError):
         await js.stream_info("A")
@@ -192,15 +190,10 @@ async def test_a_station_in_doubt_is_given_up(make_server, connect):
 
 
 async def test_a_bit_in_a_segment(make_server, connect):
-    server = make_server(jetstream=True, config=SMALL_SLOTS)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 600, size=4000)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 600, size=4000)
     assert flip(server, "groups/*2/*/*.seg", b"<A-100>") == 1
 
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.start(), connect)
     await js.publish("A.k1", b"<A-601>")  # nobody has looked there yet
     assert (await js.get_msg("A", 99)).data.startswith(b"<A-99>")
     assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
@@ -212,24 +205,17 @@ async def test_a_bit_in_a_segment(make_server, connect):
             assert (await js.get_msg("A", i)).data.startswith(b"<A-%d>" % i)
         assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
         assert (await js.get_last_msg("A", "A.k1")).data == b"<A-601>"
-        server.kill()
-        server.start()
-        nc = await connect(server)
-        js = nc.jetstream(timeout=5)
+        nc, js = await session(server.again(), connect)
     assert "doubt" in await ask(nc, "STREAM.INFO.A")
     await assert_recovered(server, connect, "A", {100}, 601, 602)
 
 
 async def test_a_slot_that_is_gone(make_server, connect):
     """Nobody knows what the newest slot held: every group is in doubt, sequences jump over all that it may have given out."""
-    server = make_server(jetstream=True, config=SMALL_SLOTS)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 600, size=4000)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 600, size=4000)
     newest = max(files_of(server, "journal/*"), key=lambda p: int.from_bytes(p.read_bytes()[8:16], "little"))
     newest.unlink()
-    server.start()
-    nc = await connect(server)
+    nc = await connect(server.start())
     for name, group in (("A", 2), ("B", 3)):
         info = await ask(nc, f"STREAM.INFO.{name}")
         assert info["doubt"]["group"] == group and "to" not in info["doubt"]
@@ -242,10 +228,7 @@ async def test_a_slot_that_is_gone(make_server, connect):
     assert_refused(await ask(nc, "STREAM.DELETE.A"), 1)
     assert "group 1 is in doubt" in run(server, "catalogue", "recover", code=1)
     run(server, "catalogue", "recover", "--accept-loss")
-    server.kill()
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.again(), connect)
     for name in ("A", "B"):
         assert (await js.get_msg(name, 300)).data.startswith(b"<%s-300>" % name.encode())
         assert (await js.publish(f"{name}.k1", b"on")).seq > 4 * (1 << 20) // 48
@@ -256,14 +239,9 @@ async def test_a_slot_that_is_gone(make_server, connect):
 
 async def test_a_bit_in_the_catalogue(make_server, connect):
     """Streams that the catalogue still knows are served; the others are there again when the loss was accepted."""
-    server = make_server(jetstream=True)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B", "C"], 20)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B", "C"], 20)
     assert flip(server, "journal/*", b'"name":"B"') >= 1
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.start(), connect)
     assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["A"]
     await assert_whole(js, "A", 20)
     assert_refused(await ask(nc, "STREAM.CREATE.N", {"name": "N", "subjects": ["N.>"]}), 1)
@@ -271,10 +249,7 @@ async def test_a_bit_in_the_catalogue(make_server, connect):
     assert "not in doubt" in run(server, "catalogue", "recover", code=1)
     await js.add_stream(name="N", subjects=["N.>"])
     for _ in range(2):
-        server.kill()
-        server.start()
-        nc = await connect(server)
-        js = nc.jetstream(timeout=5)
+        nc, js = await session(server.again(), connect)
         # what B was nobody knows any more, but nothing of it is deleted
         assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["A", "C", "N"]
         assert "group 3 is in no row of the catalogue" in server.log_text()
@@ -285,13 +260,9 @@ async def test_a_bit_in_the_catalogue(make_server, connect):
 
 async def test_a_crash_while_it_is_taken_back(make_server, connect):
     """Killed at any moment it is in doubt as it was, or in service without what is lost; never anything else."""
-    server = make_server(jetstream=True, config=SMALL_SLOTS)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 600, size=4000)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 600, size=4000)
     assert flip(server, "groups/*2/*/*.seg", b"<A-100>") == 1
-    server.start()
-    nc = await connect(server)
+    nc = await connect(server.start())
     assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 100}), 2)
     outcomes = set()
     for tries in range(12):
@@ -308,8 +279,7 @@ async def test_a_crash_while_it_is_taken_back(make_server, connect):
         await nc.jetstream(timeout=5).publish("B.k1", b"on")
         server.kill()
         asked.cancel()
-        server.start()
-        nc = await connect(server)
+        nc = await connect(server.start())
     assert outcomes == {True, False}
     js = nc.jetstream(timeout=5)
     assert (await js.stream_info("A")).state.messages == 599
@@ -336,8 +306,7 @@ async def test_a_work_queue_is_taken_back(make_server, connect):
     await asyncio.sleep(0.3)
     server.kill()
     assert flip(server, "groups/*2/*/*.seg", b"<Q-160>") + flip(server, "groups/*2/*/*.seg", b"<Q-300>") == 2
-    server.start()
-    nc = await connect(server)
+    nc = await connect(server.start())
     assert_refused(await ask(nc, "STREAM.MSG.GET.Q", {"seq": 300}), 2)
     assert "2 messages that were known are lost" in run(server, "station", "recover", "Q", "--accept-loss")
     js = nc.jetstream(timeout=5)
@@ -355,15 +324,10 @@ async def test_a_work_queue_is_taken_back(make_server, connect):
 
 async def test_a_bit_in_the_state_of_a_stream(make_server, connect):
     """The station whose state it is comes back with its messages and without its consumers; the others do not notice."""
-    server = make_server(jetstream=True, config=SMALL_SLOTS)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["A", "B"], 600, size=4000)
-    server.kill()
+    server = await filled(make_server, connect, ["A", "B"], 600, size=4000)
     assert flip(server, "state.lmdb", b"A.k3") >= 1
     for i in range(2):
-        server.start()
-        nc = await connect(server)
-        js = nc.jetstream(timeout=5)
+        nc, js = await session(server.start(), connect)
         info = await ask(nc, "STREAM.INFO.A")
         assert "its state is lost" in info["doubt"]["reason"] and info["doubt"]["group"] == 2
         assert_refused(await ask(nc, "STREAM.MSG.GET.A", {"seq": 3}), 2)
@@ -379,21 +343,13 @@ async def test_a_bit_in_the_state_of_a_stream(make_server, connect):
 
 async def test_a_bit_in_a_row_of_the_catalogue(make_server, connect):
     """The other rows are still true."""
-    server = make_server(jetstream=True, config=SMALL_SLOTS)
-    js = (await connect(server)).jetstream(timeout=10)
-    await fill(js, ["B", "A"], 600, size=4000)
-    server.kill()
+    server = await filled(make_server, connect, ["B", "A"], 600, size=4000)
     assert flip(server, "state.lmdb", b'"name":"A"') >= 1
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.start(), connect)
     assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["B"]
     await assert_whole(js, "B", 600)
     run(server, "catalogue", "recover", "--accept-loss")
-    server.kill()
-    server.start()
-    nc = await connect(server)
-    js = nc.jetstream(timeout=5)
+    nc, js = await session(server.again(), connect)
     assert (await ask(nc, "STREAM.NAMES"))["streams"] == ["B"]
     await assert_whole(js, "B", 600)
     await js.add_stream(name="N", subjects=["N"])

@@ -9,6 +9,8 @@ import nats.js.errors
 import pytest
 from nats.js import api
 
+from harness import eventually
+
 pytestmark = pytest.mark.jetstream
 
 
@@ -185,9 +187,7 @@ async def test_limit_of_bytes_and_of_one_message(js):
 async def test_limit_of_age(js):
     await js.add_stream(name="S", subjects=["s"], max_age=1)
     await js.publish("s", b"soon gone")
-    deadline = time.monotonic() + 15
-    while (await js.stream_info("S")).state.messages:
-        assert time.monotonic() < deadline, "a message outlived its max_age"
+    await eventually(lambda: js.stream_info("S"), lambda i: not i.state.messages, "a message outlived its max_age", seconds=15)
     assert (await js.publish("s", b"")).seq == 2
 
 
@@ -227,9 +227,8 @@ async def test_duplicates_by_message_id(js):
 async def test_duplicates_are_forgotten_after_the_window(js):
     await js.add_stream(name="S", subjects=["s"], duplicate_window=0.2)
     await js.publish("s", b"x", headers={"Nats-Msg-Id": "one"})
-    deadline = time.monotonic() + 15
-    while (await js.publish("s", b"x", headers={"Nats-Msg-Id": "one"})).duplicate:
-        assert time.monotonic() < deadline, "an id is remembered for longer than its window"
+    await eventually(lambda: js.publish("s", b"x", headers={"Nats-Msg-Id": "one"}), lambda ack: not ack.duplicate,
+                     "an id is remembered for longer than its window", seconds=15)
     assert (await js.stream_info("S")).state.messages == 2
 
 
@@ -452,9 +451,7 @@ async def test_ephemeral_goes_away(js):
     await fill(js, "S", 1)
     info = await js.add_consumer("S", ack_policy="explicit", inactive_threshold=0.5)
     assert info.name and (await js.stream_info("S")).state.consumer_count == 1
-    deadline = time.monotonic() + 20
-    while (await js.stream_info("S")).state.consumer_count:
-        assert time.monotonic() < deadline, "an idle ephemeral consumer stays"
+    await eventually(lambda: js.stream_info("S"), lambda i: not i.state.consumer_count, "an idle ephemeral consumer stays", seconds=20)
 
 
 async def test_consumer_names_list_delete(js):
@@ -523,9 +520,7 @@ async def test_term_with_ack_all_ends_those_before_it(js):
     sub = await js.pull_subscribe("S.n", "c", config=api.ConsumerConfig(ack_policy=api.AckPolicy.ALL, ack_wait=60))
     messages = await sub.fetch(5, timeout=5)
     await messages[3].term()
-    deadline = time.monotonic() + 5
-    while (await js.consumer_info("S", "c")).num_ack_pending != 1:
-        assert time.monotonic() < deadline
+    await eventually(lambda: js.consumer_info("S", "c"), lambda i: i.num_ack_pending == 1, "those before it ended", seconds=5)
 
 
 async def test_an_ack_that_says_nothing_known_is_confirmed_and_does_nothing(nc, js):
@@ -547,9 +542,7 @@ async def test_pulls_of_who_went_do_not_wait(server, connect, js):
     await other.flush()
     assert (await js.consumer_info("S", "c")).num_waiting == 1
     await other.close()
-    deadline = time.monotonic() + 5
-    while (await js.consumer_info("S", "c")).num_waiting:
-        assert time.monotonic() < deadline
+    await eventually(lambda: js.consumer_info("S", "c"), lambda i: not i.num_waiting, "the pull is still there", seconds=5)
 
 
 async def test_an_update_takes_the_limit_of_inactivity_away(js):

@@ -37,14 +37,6 @@ def publish_all(server, subject, count):
             assert line.strip() in (b"PING", b"+OK"), line
 
 
-async def stored(js, count, seconds):
-    """Waits until the stream holds so many."""
-    deadline = time.monotonic() + seconds
-    while (state := (await js.stream_info("S")).state).messages < count:
-        assert time.monotonic() < deadline, f"{state.messages} of {count} messages are stored after {seconds} s"
-    return state
-
-
 def anonymous_bytes(pid):
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
@@ -65,7 +57,7 @@ async def test_what_is_stored_costs_neither_memory_nor_start(make_server, connec
     js = (await connect(server)).jetstream(timeout=60)
     await js.add_stream(name="S", subjects=["s"])
     publish_all(server, b"s", MESSAGES)
-    await stored(js, MESSAGES, 300)
+    await harness.eventually(lambda: js.stream_info("S"), lambda i: i.state.messages >= MESSAGES, f"{MESSAGES} messages stored", seconds=300)
     before = anonymous_bytes(server.process.pid)
     server.kill()
 

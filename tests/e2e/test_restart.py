@@ -14,10 +14,7 @@ async def test_everything_survives_kill(make_server, connect):
     await js.delete_msg("S", 50)
     await js.add_consumer("S", durable_name="c", ack_policy="explicit")
     before = await js.stream_info("S")
-    server.kill()
-
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     after = await js.stream_info("S")
     assert after.config == before.config
     assert (after.state.messages, after.state.first_seq, after.state.last_seq, after.state.num_deleted) == (99, 1, 100, 1)
@@ -41,9 +38,7 @@ async def test_answered_acks_survive_kill(make_server, connect):
     sub = await js.pull_subscribe("s", "c")
     for msg in await sub.fetch(30, timeout=5):
         await msg.ack_sync()
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     info = await js.consumer_info("S", "c")
     assert (info.ack_floor.stream_seq, info.num_pending) == (30, 70)
     sub = await js.pull_subscribe_bind("c", "S")
@@ -90,9 +85,7 @@ async def test_a_deleted_stream_stays_deleted(make_server, connect):
         await js.add_stream(name=name, subjects=[name])
         await js.publish(name, b"x")
     await js.delete_stream("GONE")
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     assert [s.config.name for s in await js.streams_info()] == ["KEPT"]
 
 
@@ -122,7 +115,5 @@ async def test_a_stream_in_memory_begins_anew(make_server, connect, how):
         created = info.created
     assert "streams: 2" in server.log_text()
     assert await js.delete_stream("M")
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     assert [s.config.name for s in await js.streams_info()] == ["F"]

@@ -70,13 +70,9 @@ async def test_limit_per_subject_set_later_removes_the_oldest(js, nc):
     await js.update_stream(name="L", subjects=["l.*"], max_msgs_per_subject=2)
     await burst(js, ["l.0"] * 4)
 
-    async def cut():
-        while (await state(js, "L")).messages != 6:
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(cut(), 10)
+    now = await harness.eventually(lambda: state(js, "L"), lambda s: s.messages == 6, "the oldest removed", seconds=10)
     assert [(await js.get_last_msg("L", f"l.{i}")).seq for i in range(3)] == [34, 29, 30]
-    assert (await state(js, "L")).first_seq == 26
+    assert now.first_seq == 26
 
 
 async def test_newest_of_a_subject_after_it_was_deleted(js):
@@ -126,9 +122,7 @@ async def test_pending_is_exact_wherever_a_consumer_begins(make_server, connect,
         await asyncio.gather(*[js.publish(f"c.{i % 3}", b"x" * 1000) for i in range(300)])
     await js.delete_msg("C", 1501)
     if restart:
-        server.kill()
-        server.start()
-        js = (await connect(server)).jetstream(timeout=10)
+        js = (await connect(server.again())).jetstream(timeout=10)
     for start in (1, 2, 1000, 1500, 1501, 5000, 8998, 9000, 9001):
         wanted = [seq for seq in range(start, 9001) if seq != 1501 and (await subject_of(js, seq)) == "c.0"] if start > 8900 else None
         info = await js.add_consumer("C", durable_name=f"d{start}", ack_policy="none", deliver_policy="by_start_sequence",
@@ -167,12 +161,8 @@ async def test_memory_storage_and_max_age(js):
     await burst(js, ["m"] * 10)
     assert (await state(js, "M")).messages == 10
 
-    async def gone():
-        while (await state(js, "M")).messages:
-            await asyncio.sleep(0.02)
-
-    await asyncio.wait_for(gone(), 5)
-    assert (await state(js, "M")).first_seq == 11
+    now = await harness.eventually(lambda: state(js, "M"), lambda s: not s.messages, "messages outlived their max_age", seconds=5)
+    assert now.first_seq == 11
 
 
 async def test_settled_state_survives_kills(make_server, connect):
@@ -197,9 +187,7 @@ async def test_settled_state_survives_kills(make_server, connect):
             await m.ack_sync()
         if n % 4 == 3:
             await (await js.pull_subscribe_bind("c", "S")).consumer_info()
-            server.kill()
-            server.start()
-            js = (await connect(server)).jetstream(timeout=10)
+            js = (await connect(server.again())).jetstream(timeout=10)
             sub, work = await js.pull_subscribe_bind("c", "S"), await js.pull_subscribe_bind("w", "W")
     info = await js.consumer_info("S", "c")
     assert (info.num_pending, info.delivered.stream_seq) == (0, 3600)
@@ -228,9 +216,7 @@ async def test_limits_are_exact_when_the_oldest_are_on_disk(make_server, connect
     await js.add_stream(name="D", subjects=["d.*"], max_msgs=3000)
     for _ in range(6):
         await asyncio.gather(*[js.publish(f"d.{i % 7}", b"x" * 1000) for i in range(600)])
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     for i in range(20):
         ack = await js.publish("d.0", b"y")
         now = await state(js, "D")
@@ -252,9 +238,7 @@ async def test_purge_and_limit_by_subject_of_what_is_on_disk(make_server, connec
     await js.add_stream(name="C", subjects=["c.*"])
     for n in range(4):
         await asyncio.gather(*[js.publish(f"c.{i % 5}", b"x" * 1000) for i in range(1000)])
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     await js.purge_stream("C", subject="c.0")
     assert (await state(js, "C")).messages == 3200
     await js.purge_stream("C", subject="c.1", keep=10)
@@ -275,9 +259,7 @@ async def test_the_one_that_matches_behind_much_that_does_not(make_server, conne
         await asyncio.gather(*[js.publish("r.many", b"x" * 4000) for _ in range(102)])
     assert (await js.publish("r.one", b"found")).seq == 1021
     await asyncio.gather(*[js.publish("r.many", b"x" * 4000) for _ in range(300)])
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=10)
+    js = (await connect(server.again())).jetstream(timeout=10)
     sub = await js.pull_subscribe("r.one", "c")
     (msg,) = await sub.fetch(1, timeout=10)
     assert msg.data == b"found" and msg.metadata.num_pending == 0
@@ -319,9 +301,7 @@ async def test_a_limit_for_many_subjects_is_one_pass(make_server, connect):
     for n in range(4):
         await asyncio.gather(*[js.publish(f"m.{i}", b"%d" % n) for i in range(1000)])
     await js.publish("m.7", b"last")
-    server.kill()
-    server.start()
-    js = (await connect(server)).jetstream(timeout=30)
+    js = (await connect(server.again())).jetstream(timeout=30)
     await js.delete_msg("M", 3001)
     await js.update_stream(name="M", subjects=["m.*"], max_msgs_per_subject=2)
     now = await state(js, "M")

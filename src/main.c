@@ -2,6 +2,7 @@
 /* The process: argv becomes a configuration, the configuration a running node, and its end an exit code. With main_fatal.c the only place for
  * signals, the environment, standard error and exit(). Started under the name nats-server it is `thebes server`. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,12 @@ static void host_usage(void *arg, struct http_usage *out)
 	};
 }
 
+static void host_give_back(void *arg)
+{
+	(void)arg;
+	(void)malloc_trim(0);
+}
+
 static void host_stopped(void *arg, int exit_code)
 {
 	struct process *p = arg;
@@ -146,6 +153,7 @@ static void process_lend(struct process *p, const char *program)
 		.env = host_env,
 		.resolve = host_resolve,
 		.usage = host_usage,
+		.give_back = host_give_back,
 		.stopped = host_stopped,
 		.die = host_die,
 		.arg = p,

@@ -36,6 +36,8 @@ struct node_host {
 	enum err (*resolve)(
 		void *arg, const char *host, uint16_t port, struct io_addr *out, unsigned max, unsigned *count);
 	void (*usage)(void *arg, struct http_usage *out);
+	/* Memory that was freed goes back to the system: called when a busy time is over. */
+	void (*give_back)(void *arg);
 	void (*stopped)(void *arg, int exit_code); /* required: the node's last word */
 	/* The store can not be believed any more (S17): the process must end now, without writing anything. `why` was logged. Required with a
 	 * store; in a simulation it returns and the machine is dead. */
@@ -46,6 +48,11 @@ struct node_host {
 };
 
 enum node_state { NODE_NEW, NODE_STARTING, NODE_SERVING, NODE_LAME, NODE_STOPPING, NODE_STOPPED };
+
+struct node_give_back {
+	struct io_timer timer;
+	uint64_t turns_seen, turns_given; /* when the timer was set, and when memory was last given back */
+};
 
 struct node_reload;
 struct log_sink;
@@ -65,7 +72,8 @@ struct node {
 	struct vault vault;
 	struct listener listener; /* of clients */
 	struct io_turn_hook hook;
-	struct io_timer timer;      /* lame duck: the next step */
+	struct io_timer timer; /* lame duck: the next step */
+	struct node_give_back give_back;
 	struct node_reload *reload; /* owned, NULL when none is under way */
 	bool reload_again;          /* asked for while one was under way */
 	bool http_is_closed;

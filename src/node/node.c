@@ -23,6 +23,7 @@ static void node_turn_end(struct io_turn_hook *h)
 	net_turn_end(&n->net);
 	log_sink_turn_end(n->log);
 	diag_count(&n->diag, COUNTER_turns);
+	give_back_turn_end(n);
 	diag_measure(&n->diag, HISTOGRAM_loop_lag, io_now_precise_ns(n->io) - n->diag.now_ns);
 	if (n->state >= NODE_LAME) node_stop_step(n);
 }
@@ -278,6 +279,7 @@ static enum err node_serve(struct node *n)
 	if (e != OK) return e;
 	n->state = NODE_SERVING;
 	n->http.view.is_accepting = true;
+	give_back_begin(n);
 	diag_line(&n->diag, DIAG_INFO, "Server is ready");
 	return OK;
 }
@@ -340,6 +342,7 @@ void node_deinit(struct node *n)
 	if (n->net.io) {
 		io_turn_hook_remove(n->io, &n->hook);
 		io_timer_stop(n->io, &n->timer);
+		give_back_end(n);
 		vault_deinit(&n->vault);
 		http_deinit(&n->http);
 		clients_deinit(&n->clients);

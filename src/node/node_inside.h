@@ -41,6 +41,12 @@ void node_reload_free(struct node_reload *r);
 void node_stop_step(struct node *n);
 void node_timer_fired(struct io_timer *t);
 
+/* ---- give_back.c ---- */
+
+void give_back_begin(struct node *n);
+void give_back_turn_end(struct node *n);
+void give_back_end(struct node *n);
+
 /* "host:port", IPv6 in brackets. Appends. */
 void node_addr_print(struct buf *b, const char *host, unsigned port);
 

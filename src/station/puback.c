@@ -104,6 +104,7 @@ static struct publish *publish_make(struct station *s, struct slice reply)
 /* A duplicate is told so when the first one is durable: an empty record behind it says when. */
 static enum err answer_duplicate(struct station *s, struct slice reply, uint64_t seq)
 {
+	if (reply.n == 0) return OK;
 	struct publish *p = publish_make(s, reply);
 	p->duplicate = true;
 	p->duplicate_of = seq;
@@ -115,13 +116,14 @@ static enum err answer_duplicate(struct station *s, struct slice reply, uint64_t
 static enum err take(struct station *s, struct slice reply, const struct stream_publish *publish)
 {
 	uint64_t seq;
-	struct publish *p = publish_make(s, reply);
-	enum err e = stream_propose_msg(s->stream, publish, &p->req, &seq);
+	/* Who asks for no answer is not remembered until there is one. */
+	struct publish *p = reply.n ? publish_make(s, reply) : NULL;
+	enum err e = stream_propose_msg(s->stream, publish, p ? &p->req : NULL, &seq);
 	if (e == OK && diag_fault(s->stations->diag, FAULT_bug_ack_before_durable)) {
 		send_ack(s, reply, seq, false);
-		p->reply_n = 0;
+		if (p) p->reply_n = 0;
 	}
-	if (e != OK) publish_free(s->stations, p);
+	if (e != OK && p) publish_free(s->stations, p);
 	station_count(s);
 	return e;
 }

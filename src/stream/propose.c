@@ -524,7 +524,8 @@ enum err stream_propose_msg(struct stream *s, const struct stream_publish *m, st
 	r.time_ns = stream_next_time(s);
 	enum err e = stream_add_record(s, &r, req, true);
 	if (e != OK) return e;
-	req->seq = *seq = s->ahead_last_seq = s->open->seq_last = r.seq;
+	*seq = s->ahead_last_seq = s->open->seq_last = r.seq;
+	if (req) req->seq = r.seq;
 	buf_clear(&s->ahead_last_id);
 	if (m->msg_id.n) ahead_note_id(s, m->msg_id, r.seq);
 	if (!stores) return OK;

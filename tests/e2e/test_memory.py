@@ -2,8 +2,10 @@
 """What is stored costs disk, not memory and not time to start: after kill -9 the server serves again without having read what it had settled.
 
 THEBES_TEST_FULL stores 10 million messages and holds the server to the promised times and sizes; the default run stores little in a small ring."""
+import asyncio
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -14,10 +16,13 @@ pytestmark = [pytest.mark.jetstream, pytest.mark.thebes]
 
 FULL = bool(os.environ.get("THEBES_TEST_FULL"))
 MESSAGES = 10_000_000 if FULL else 250_000
+UNANSWERED = 4_000_000 if FULL else 1_000_000
 RING = "" if FULL else "journal { slot_size: 1MB, slot_count: 4 }"
 RING_BYTES = 6 * 64 * 2**20 if FULL else 4 * 10**6
 PAYLOAD = b"x" * 128
 SANITIZED = b"__asan_init" in harness.binary_under_test().read_bytes()  # its shadow memory is not ours
+if SANITIZED:
+    UNANSWERED = 100_000
 
 
 def publish_all(server, subject, count):
@@ -40,6 +45,26 @@ def publish_all(server, subject, count):
 def anonymous_bytes(pid):
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
+class Peak(threading.Thread):
+    """The most anonymous memory that a process is seen with inside the block."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.bytes, self.over = pid, 0, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            self.bytes = max(self.bytes, anonymous_bytes(self.pid))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.over.set()
+        self.join()
 
 
 def read_bytes(pid):
@@ -82,3 +107,30 @@ async def test_what_is_stored_costs_neither_memory_nor_start(make_server, connec
     # And what was not read is there.
     for seq in (1, MESSAGES // 2, MESSAGES):
         assert (await js.get_msg("S", seq)).data == PAYLOAD
+
+
+async def test_who_asks_for_no_answer_costs_no_memory(make_server, connect):
+    """A million messages, of which the stream keeps a thousand, as fast as the server reads, from four that wait for nothing: what waits for
+    the disk is bounded, and what the burst left behind is given back."""
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=60)
+    await js.add_stream(name="S", subjects=["s"], max_msgs=1000)
+    publishers = [threading.Thread(target=publish_all, args=(server, b"s", UNANSWERED // 4)) for _ in range(4)]
+    with Peak(server.process.pid) as peak:
+        for p in publishers:
+            p.start()
+        for p in publishers:
+            await asyncio.to_thread(p.join)
+    assert (await js.stream_info("S")).state.last_seq == UNANSWERED
+    await asyncio.sleep(4)
+    after = anonymous_bytes(server.process.pid)
+    server.kill()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=60)
+    assert (await js.stream_info("S")).state.messages == 1000
+    await asyncio.sleep(2.5)
+    again = anonymous_bytes(server.process.pid)
+    print(f"anonymous memory {peak.bytes / 2**20:.1f} MiB at most, {after / 2**20:.1f} MiB when it was over, {again / 2**20:.1f} MiB after a start")
+    if not SANITIZED:
+        assert peak.bytes < 64 * 2**20
+        assert after < 32 * 2**20 and again < 16 * 2**20

@@ -19,6 +19,7 @@ struct bed {
 	bool is_stopped;
 	int exit_code;
 	unsigned reads; /* of the configuration */
+	unsigned given; /* times that memory was given back */
 };
 
 /* ---- what the process lends ---- */
@@ -30,6 +31,8 @@ static void host_syslog(void *arg, enum diag_level level, const char *line, size
 	struct bed *b = arg;
 	buf_printf(&b->system, "%d %.*s\n", (int)level, (int)n, line);
 }
+
+static void host_give_back(void *arg) { ((struct bed *)arg)->given++; }
 
 static void host_stopped(void *arg, int exit_code)
 {
@@ -102,6 +105,7 @@ static int setup(void **state)
 		.memory_bytes = GIB,
 		.print = host_print,
 		.syslog = host_syslog,
+		.give_back = host_give_back,
 		.stopped = host_stopped,
 		.arg = b };
 	*state = b;
@@ -265,6 +269,27 @@ static void a_log_file_that_cannot_be_written_is_said_elsewhere(void **state)
 	assert_true(buf_holds(&b->printed, "log file log could not be written"));
 }
 
+/* ---- memory ---- */
+
+static void memory_is_given_back_when_a_busy_time_is_over(void **state)
+{
+	struct bed *b = *state;
+	boot(b, "max_payload: 1000\n");
+	join(b, 1);
+	assert_int_equal(b->given, 0);
+	sim_run_for(b->sim, SECONDS(2));
+	assert_int_equal(b->given, 1); /* what starting left behind */
+	sim_run_for(b->sim, SECONDS(60));
+	assert_int_equal(b->given, 1);   /* idle: nothing came since */
+	for (int i = 0; i < 4000; i++) { /* four busy seconds */
+		sim_client_send(b->peer[0], SLICE("PING\r\n"));
+		sim_run_for(b->sim, MILLIS(1));
+	}
+	assert_int_equal(b->given, 1);
+	sim_run_for(b->sim, SECONDS(3));
+	assert_int_equal(b->given, 2);
+}
+
 /* ---- reload ---- */
 
 static void reloads_that_come_together_are_two(void **state)
@@ -298,6 +323,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_does_not_read_holds_up_the_end_for_a_moment_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(lines_go_to_the_system_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_log_file_that_cannot_be_written_is_said_elsewhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(memory_is_given_back_when_a_busy_time_is_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(reloads_that_come_together_are_two, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reload_under_way_does_not_outlive_the_node, setup, teardown),
 	};

@@ -219,8 +219,9 @@ void group_barrier(struct group *g, struct group_barrier *b);
 struct group_accept {
 	void (*done)(struct group_accept *a);
 	/* OK. ERR_INVALID: it is not GROUP_READ_ONLY. ERR_UNSUPPORTED: nothing is left that means anything. ERR_BUSY. Nothing
-	 * was changed then, and group_accept has said so itself. ERR_NO_SPACE: that, or found while writing; ERR_CORRUPT, ERR_CLOSED: while
-	 * writing. Then the group can be read as before, and accepted after the next start. */
+	 * was changed then, and group_accept has said so itself. ERR_NO_SPACE: that, or found while writing; ERR_CORRUPT, ERR_IO, ERR_CLOSED:
+	 * while writing. Then the group is as it was, and can be asked again: with ERR_BUSY only, for as long as the server runs, where its
+	 * owner could not be restored. */
 	enum err result;
 	uint64_t index,
 		entries_lost; /* out: the state is now that of `index`; entries that were known to be there and are lost */

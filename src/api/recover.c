@@ -24,8 +24,13 @@ static void refuse(struct api_request *r, enum err e)
 			"what is intact is written anew, and the disk has no room for that: make room, then try again");
 		return;
 	case ERR_BUSY:
-		api_refuse(
-			r, JS_STORE_FAILED, "this is under way, or has failed since the server started: see its log");
+		api_refuse(r, JS_STORE_FAILED,
+			"this is under way, or has failed so that the server must be started anew: see its log");
+		return;
+	case ERR_CORRUPT:
+		api_refuse(r, JS_STORE_FAILED,
+			"it could not be done, see the server's log; it is in doubt as before, and this may be tried "
+			"again");
 		return;
 	default: api_refuse_err(r, e); return;
 	}
@@ -35,7 +40,7 @@ static void recovered(struct stream_accept *a)
 {
 	struct api_request *r = CONTAINER_OF(a, struct api_request, accept);
 	if (a->result != OK) {
-		refuse(r, a->result == ERR_CORRUPT ? ERR_BUSY : a->result);
+		refuse(r, a->result);
 		return;
 	}
 	diag_line(r->api->diag, DIAG_WARN,
@@ -102,7 +107,7 @@ static void catalogue_recovered(struct group_accept *a)
 {
 	struct api_request *r = CONTAINER_OF(a, struct api_request, catalogue);
 	if (a->result != OK) {
-		refuse(r, a->result == ERR_CORRUPT ? ERR_BUSY : a->result);
+		refuse(r, a->result);
 		return;
 	}
 	diag_line(r->api->diag, DIAG_WARN,

@@ -31,7 +31,8 @@ struct meta {
 	size_t gone_count, gone_cap, gone_captured;
 	enum err applied_result; /* of the record applied last, for the request that proposed it */
 	bool leading, serving;
-	bool lost_rows; /* rows were given up: a group without a row is no leftover */
+	bool is_salvaged; /* what was given up is not yet recorded, and does not serve meanwhile */
+	bool lost_rows;   /* rows were given up: a group without a row is no leftover */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
@@ -335,7 +336,9 @@ static enum err on_take(void *owner, struct group_load *l)
 	m->next_group = r->next_group;
 	m->hash = r->hash;
 	m->lost_rows = r->lost_rows;
-	m->gone_count = m->gone_captured = 0; /* of what was there before */
+	m->gone_count = m->gone_captured = 0;  /* of what was there before */
+	if (m->is_salvaged) m->serving = true; /* that failed */
+	m->is_salvaged = false;
 	l->loaded = NULL;
 	mem_free(r);
 	return OK;
@@ -377,6 +380,7 @@ static void on_lead(void *owner, bool leading, uint64_t term)
 static void on_salvaged(void *owner)
 {
 	struct meta *m = owner;
+	m->is_salvaged = m->serving;
 	m->serving = false; /* what comes from behind the gap is opened by the next start */
 }
 
@@ -397,6 +401,7 @@ static void on_accepted(void *owner, uint64_t index, uint64_t seq_bound, struct 
 	m->gone_count = 0; /* the state begins empty */
 	on_capture(m, batch);
 	m->serving = true;
+	m->is_salvaged = false;
 }
 
 static uint64_t on_state_hash(void *owner) { return meta_hash(owner); }

@@ -5,7 +5,8 @@
  *        ──> the owner's state, whole ──> INSTALL durable (S19): everything before it is void ──> DOUBT_END durable ──> libraft is loaded
  *
  * So one record makes it count. A crash before it finds the group in doubt as it was; a crash behind it finds a doubt about votes alone, which
- * a sole voter ends by itself. While this goes on the log asks the owner nothing: its state is ahead of what the log may know. */
+ * a sole voter ends by itself. While this goes on the log asks the owner nothing: its state is ahead of what the log may know. When it fails the
+ * owner becomes again what the stored state and the log make of it, as when the group was opened; then it may be asked for again. */
 #include "group.h"
 
 enum { ACCEPT_READ_BYTES = 1 << 20 };
@@ -23,12 +24,21 @@ struct accept {
 	uint64_t lost;         /* entries that should be there and are not */
 	bool is_past, is_dead; /* past: what was applied has been shown */
 	bool is_from_nothing;  /* the state is lost: where an entry is missing it may have been dead */
-	bool is_busy;          /* read or put is under way */
+	bool is_busy;          /* read, put or job is under way */
+	uint64_t generation;   /* the log's, when it began */
+	/* after a failure */
+	enum err failed;
+	struct io_job job;
+	const struct group_ops *ops; /* the owner's: load, which is given no owner */
+	struct group_load load;
+	enum err job_result;
+	bool is_alone;
 };
 
 static void accept_destroy(struct async *x)
 {
 	struct accept *a = CONTAINER_OF(x, struct accept, async);
+	if (a->ops) a->ops->drop(&a->load);
 	buf_deinit(&a->read.entries);
 	state_batch_deinit(&a->state);
 	mem_free(a);
@@ -62,15 +72,142 @@ void accept_stop(struct group *g)
 	if (g->accept) accept_answer(g->accept, ERR_CLOSED);
 }
 
+/* ---- a failure: the owner becomes what it was ---- */
+
+static void undo_end(struct accept *a, enum err e)
+{
+	struct group *g = a->async.g;
+	if (e != OK) {
+		g->accept_failed = true;
+		diag_line(g->set->diag, DIAG_ERROR,
+			"raft group=%s what is stored of it cannot be read again: %s; to try once more start the "
+			"server "
+			"anew",
+			log_group_label(g->log), err_text(e));
+	} else if (g->applied >= g->told) { /* else the log knows of more, and must not be told otherwise */
+		group_log_attach(g);
+		tell_applied(g, true);
+	}
+	if (g->state != GROUP_QUARANTINED) doubt_stop(g);
+	accept_answer(a, a->failed);
+}
+
+static void undo_read(struct accept *a);
+
+static void undo_read_done(struct log_read_req *r)
+{
+	struct accept *a = CONTAINER_OF(r, struct accept, read);
+	struct group *g = a->async.g;
+	struct log_group_info info;
+	enum err e = r->result;
+	a->is_busy = false;
+	if (a->is_dead) {
+		accept_end(a);
+		return;
+	}
+	log_group_info(g->log, &info);
+	uint64_t before = g->last;
+	if (e == OK) e = tail_take(g, buf_slice(&r->entries), info.commit_index, &a->is_alone);
+	if (e == OK && g->last == before) e = ERR_CORRUPT;
+	if (e == OK) {
+		undo_read(a);
+	} else if (e == ERR_COMPACTED || e == ERR_CORRUPT) {
+		g->has_hole = true;
+		undo_end(a, OK);
+	} else {
+		undo_end(a, e);
+	}
+}
+
+/* As tail_read_now, while the loop runs. */
+static void undo_read(struct accept *a)
+{
+	struct group *g = a->async.g;
+	struct log_group_info info;
+	log_group_info(g->log, &info);
+	buf_deinit(&a->read.entries);
+	if (info.state_lost) g->has_hole = true;
+	if (info.state_lost || g->last >= info.last_index || g->state == GROUP_QUARANTINED) {
+		undo_end(a, OK);
+		return;
+	}
+	a->read = (struct log_read_req) {
+		.done = undo_read_done, .from = g->last + 1, .to = info.last_index, .bytes_max = ACCEPT_READ_BYTES
+	};
+	a->is_busy = true;
+	log_read(g->log, &a->read);
+}
+
+static void undo_load(struct accept *a);
+
+static void undo_loaded(struct io_job *job)
+{
+	struct accept *a = CONTAINER_OF(job, struct accept, job);
+	struct group *g = a->async.g;
+	struct log_group_info info;
+	a->is_busy = false;
+	if (a->is_dead) {
+		accept_end(a);
+		return;
+	}
+	log_group_info(g->log, &info);
+	if (info.state_index != a->load.index) { /* a round that had begun before has stored a newer one */
+		a->ops->drop(&a->load);
+		undo_load(a);
+		return;
+	}
+	enum err e = a->job_result;
+	if (e == OK) e = g->ops->take(g->owner, &a->load);
+	if (e != OK) {
+		undo_end(a, e);
+		return;
+	}
+	g->state = GROUP_READ_ONLY; /* what it was before it may have met an entry that cannot be applied */
+	g->applied = g->last = info.state_index;
+	g->applied_term = info.state_term;
+	group_set_conf(g, info.conf, info.conf_index);
+	g->has_hole = false;
+	buf_deinit(&g->tail);
+	a->is_alone = group_is_sole_voter(g);
+	undo_read(a);
+}
+
+/* On a worker: neither the group nor its owner. */
+static void undo_load_run(struct io_job *job)
+{
+	struct accept *a = CONTAINER_OF(job, struct accept, job);
+	a->job_result = a->ops->load(&a->load);
+}
+
+static void undo_load(struct accept *a)
+{
+	struct group *g = a->async.g;
+	struct log_group_info info;
+	log_group_info(g->log, &info);
+	a->ops = g->ops;
+	a->load = (struct group_load) { log_state(g->set->log), g->id, info.state_index, io_random_u64(g->set->io),
+		NULL, info.state_lost };
+	a->job = (struct io_job) { .run = undo_load_run, .done = undo_loaded };
+	a->is_busy = true;
+	io_job_submit(g->set->io, IO_LANE_SETTLE, &a->job);
+}
+
 static void accept_fail(struct accept *a, enum err e)
 {
 	struct group *g = a->async.g;
+	struct log_group_info info;
+	log_group_info(g->log, &info);
 	diag_line(g->set->diag, DIAG_ERROR,
-		"raft group=%s what is lost could not be given up: %s; it is in doubt as before, to try again start "
-		"the server anew",
+		"raft group=%s what is lost could not be given up: %s; it is in doubt as before, and may be asked for "
+		"this again",
 		log_group_label(g->log), err_text(e));
-	g->accept_failed = true;
-	accept_answer(a, e);
+	if (a->log) log_install_abort(a->log);
+	a->log = NULL;
+	a->failed = e;
+	if (info.generation == a->generation)
+		undo_load(a);
+	else
+		undo_end(a, ERR_CORRUPT); /* it counted already, and what was written for it has been damaged since */
 }
 
 /* ---- the end ---- */
@@ -78,9 +215,9 @@ static void accept_fail(struct accept *a, enum err e)
 void accept_ended(struct group *g)
 {
 	struct accept *a = g->accept;
-	if (g->in_doubt) {
+	if (g->in_doubt) { /* of new damage; the owner's state is the one that was just stored */
 		doubt_stop(g);
-		accept_fail(a, ERR_CORRUPT);
+		accept_answer(a, ERR_CORRUPT);
 		return;
 	}
 	diag_line(g->set->diag, DIAG_WARN,
@@ -289,6 +426,7 @@ enum err group_accept(struct group *g, struct group_accept *req)
 	a->from = info.first_index;
 	a->last = info.there_last;
 	a->is_from_nothing = info.state_lost;
+	a->generation = info.generation;
 	async_add(g, &a->async, accept_destroy);
 	g->accept = a;
 	log_group_detach(g->log);

@@ -97,8 +97,7 @@ static bool tail_is_committed(const struct entry_head *h, uint64_t commit, bool 
 	return h->index <= commit || *alone;
 }
 
-/* Takes entries out of concatenated ones: the committed are applied, the rest waits in g->tail for libraft. */
-static enum err tail_take(struct group *g, struct slice entries, uint64_t commit, bool *alone)
+enum err tail_take(struct group *g, struct slice entries, uint64_t commit, bool *alone)
 {
 	struct entry_head head;
 	struct slice body, before = entries;

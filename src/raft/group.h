@@ -180,7 +180,7 @@ struct group {
 	/* being refilled, refilling */
 	struct install *install; /* owned, NULL: none */
 	struct accept *accept;   /* owned, NULL: none; what is lost is being given up */
-	bool accept_failed;      /* the owner's state is no longer that of `applied` */
+	bool accept_failed;      /* and the owner could not be made what it was: its state is that of no index */
 	uint64_t pin;            /* entries above it stay while a follower is refilled; 0: none */
 	bool erases_all;     /* nothing that the owner wants to be erased was withheld from the log since `erasing` */
 	uint64_t trim_index; /* what the owner let go; the log may know of less */
@@ -259,6 +259,9 @@ bool apply_one(struct group *g, uint64_t index, uint64_t term, enum entry_kind k
 void tell_applied(struct group *g, bool conf_changed); /* the log */
 /* Loads (applied, last] of the log: at opening, and for an instance that is loaded anew. A hole ends it: doubt. */
 must_check enum err tail_read_now(struct group *g, const struct log_group_info *info);
+/* Takes entries out of concatenated ones: the committed are applied, the rest waits in g->tail for libraft. `alone`: all are, as long as
+ * nobody else votes. */
+must_check enum err tail_take(struct group *g, struct slice entries, uint64_t commit, bool *alone);
 void reopen_step(struct group *g);
 
 /* ---- port.c ---- */

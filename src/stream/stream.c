@@ -90,6 +90,8 @@ static enum err on_take(void *owner, struct group_load *l)
 	const struct stream_consumer_ops *consumers = s->machine.consumers;
 	void *arg = s->machine.consumers_arg;
 	if (consumers) consumers->reset(arg);
+	salvage_free(s); /* what was given up is taken back: a failure */
+	s->is_accepting = false;
 	machine_deinit(&s->machine);
 	if (t)
 		machine_move(&s->machine, &t->machine);

@@ -22,7 +22,7 @@ static bool is_greeted(void *arg)
 	return !peer_poll(&b->p) || b->p.has_greeted;
 }
 
-static void boot(struct bed *b)
+void bed_boot(struct bed *b)
 {
 	server_boot(&b->w);
 	assert_true(sim_run_until(b->w.s, is_serving, b, SECONDS(20)));
@@ -34,7 +34,7 @@ static void boot(struct bed *b)
 
 static bool is_down(void *arg) { return sim_node_state(((struct bed *)arg)->w.n) == SIM_DOWN; }
 
-static void stop(struct bed *b)
+void bed_stop(struct bed *b)
 {
 	peer_close(&b->p);
 	b->w.nudge.fire = nothing;
@@ -50,12 +50,12 @@ void bed_open(struct bed *b)
 	*b = (struct bed) { .w = { .s = sim_new(1), .slot_bytes = 256 * KIB, .slot_count = 4 } };
 	b->w.n = sim_node_new(b->w.s);
 	peer_init(&b->p, b->w.s, 0, sim_node_host(b->w.n));
-	boot(b);
+	bed_boot(b);
 }
 
 void bed_close(struct bed *b)
 {
-	stop(b);
+	bed_stop(b);
 	sim_free(b->w.s);
 	buf_deinit(&b->answer);
 	book_deinit(&b->w.book);
@@ -63,8 +63,8 @@ void bed_close(struct bed *b)
 
 void bed_restart(struct bed *b)
 {
-	stop(b);
-	boot(b);
+	bed_stop(b);
+	bed_boot(b);
 }
 
 /* ---- requests ---- */

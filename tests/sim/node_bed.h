@@ -27,6 +27,9 @@ struct bed {
 void bed_open(struct bed *b);
 void bed_close(struct bed *b); /* a clean stop, which frees everything */
 void bed_restart(struct bed *b);
+/* Its two halves. */
+void bed_stop(struct bed *b);
+void bed_boot(struct bed *b);
 /* The one answer, borrowed until the next; of an empty message with a status that. Fails when nobody answers within four seconds. */
 const char *bed_ask(struct bed *b, const char *subject, const char *payload);
 /* The answer must hold `want`. */

@@ -218,6 +218,99 @@ static void what_killed_twice_stops_one_stream(void **state)
 	bed_close(&b);
 }
 
+struct flip {
+	const struct bed *b;
+	const char *text;
+	unsigned count;
+};
+
+static void flip_in_file(void *arg, const char *path, uint64_t bytes)
+{
+	struct flip *f = arg;
+	struct buf all = { 0 };
+	size_t got = 0;
+	assert_int_equal(sim_disk_read(f->b->w.n, path, 0, buf_reserve(&all, bytes + 1), bytes, false, &got), OK);
+	for (const uint8_t *at = all.p; (at = memmem(at, got - (size_t)(at - all.p), f->text, strlen(f->text))); at++) {
+		assert_int_equal(sim_disk_flip(f->b->w.n, path, (uint64_t)(at - all.p), 0), OK);
+		f->count++;
+	}
+	buf_deinit(&all);
+}
+
+/* The server being down: that text is on the disk no more. */
+static void rot_of(const struct bed *b, const char *text)
+{
+	struct flip f = { .b = b, .text = text };
+	sim_disk_each(b->w.n, ".", flip_in_file, &f);
+	assert_true(f.count > 0);
+}
+
+/* Messages 1 and 3 are whole, what was 2 is not; 3 lies behind the gap. */
+static void open_in_doubt(struct bed *b)
+{
+	bed_open(b);
+	bed_make(b, "", "");
+	bed_ask_for(b, "s.a", "the first one", "\"seq\":1");
+	bed_ask_for(b, "s.a", "the rotten one", "\"seq\":2");
+	bed_ask_for(b, "s.a", "the third one", "\"seq\":3");
+	bed_stop(b);
+	rot_of(b, "the rotten one");
+	bed_boot(b);
+}
+
+static const char RECOVER[] = "$JS.API.THEBES.STREAM.RECOVER.S", ACCEPTED[] = "{\"accept_loss\":true}";
+
+static void is_in_doubt(struct bed *b)
+{
+	bed_ask_for(b, "$JS.API.STREAM.INFO.S", "", "\"doubt\":{");
+	bed_ask_for(b, "$JS.API.STREAM.INFO.S", "", "\"last_seq\":1,");
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}", "dGhlIGZpcnN0IG9uZQ==");
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":2}", "10077");
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":3}", "10077");
+	bed_ask_for(b, "$JS.API.CONSUMER.INFO.S.C", "", "\"num_pending\":1");
+	bed_ask_for(b, "s.a", "no", "10077");
+}
+
+static void is_recovered(struct bed *b, uint64_t pending)
+{
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}", "dGhlIGZpcnN0IG9uZQ==");
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":2}", "10037");
+	bed_ask_for(b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":3}", "dGhlIHRoaXJkIG9uZQ==");
+	assert_int_equal(bed_number(b, "$JS.API.CONSUMER.INFO.S.C", "num_pending"), pending);
+}
+
+/* S24: giving up what is lost fails, at whichever file call: the stream is as it was, and may be asked again without a start. */
+static unsigned recoveries_that_fail(enum sim_call call, enum err e, unsigned tries)
+{
+	struct bed b;
+	unsigned failed = 0;
+	for (unsigned skip = 0; skip < tries; skip++) {
+		open_in_doubt(&b);
+		is_in_doubt(&b);
+		sim_disk_fail(b.w.n, call, "groups/", skip, 1, e);
+		bool fails = !strstr(bed_ask(&b, RECOVER, ACCEPTED), "\"success\":true");
+		sim_disk_fail_clear(b.w.n);
+		if (fails) {
+			failed++;
+			is_in_doubt(&b);
+			bed_ask_for(&b, RECOVER, ACCEPTED, "\"success\":true");
+		}
+		is_recovered(&b, 2);
+		bed_ask_for(&b, "s.a", "the next one", "\"seq\":4");
+		bed_restart(&b);
+		is_recovered(&b, 3);
+		bed_close(&b);
+	}
+	return failed;
+}
+
+static void a_failed_recovery_is_asked_again(void **state)
+{
+	(void)state;
+	assert_true(recoveries_that_fail(SIM_CALL_WRITE, ERR_NO_SPACE, 8) >= 2);
+	assert_true(recoveries_that_fail(SIM_CALL_OPEN, ERR_FILES, 4) >= 2);
+}
+
 static void count_delivery(struct peer_call *c, const struct wire_op *op)
 {
 	if (op && op->reply.n) ++*(unsigned *)c->a;
@@ -264,6 +357,7 @@ int main(void)
 		cmocka_unit_test(overdue_is_idle),
 		cmocka_unit_test(half_an_entry_is_never_served),
 		cmocka_unit_test(what_killed_twice_stops_one_stream),
+		cmocka_unit_test(a_failed_recovery_is_asked_again),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),
 	};

@@ -64,6 +64,14 @@ void replay_doubt_all(struct replay *r, const char *what)
 		group_doubt_quietly(r->log->groups[i], DOUBT_VOTE | DOUBT_ENTRIES, what);
 }
 
+/* That what is settled is damaged is no question of what the log was: no entry behind it answers that. It ends with the doubt, or with
+ * everything that was settled. */
+static void note_settled_doubt(struct log_group *g, uint64_t from)
+{
+	if (from > g->settled_index) return;
+	g->settled_doubt = g->settled_doubt ? u64_min(g->settled_doubt, from) : from;
+}
+
 /* ---- the group's log ---- */
 
 /* Index and term of what must stand before the next thing are known here, and are these. */
@@ -331,6 +339,7 @@ static void apply_install(const struct applied *a)
 	g->last_term = a->h->term;
 	g->last_seq = g->settled_seq;
 	g->breaks_at = g->breaks_more = 0;
+	g->settled_doubt = 0;
 	if (a->proves) group_clear(g, DOUBT_ENTRIES);
 }
 
@@ -352,6 +361,7 @@ static void apply_doubt_end(const struct applied *a)
 	/* It says what log the doubt ended with: what the damage took behind that is not missed any more. */
 	ends_with(g, a->h->seq_last, a->h->commit);
 	g->breaks_at = g->breaks_more = 0;
+	g->settled_doubt = 0;
 	group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
 }
 
@@ -367,6 +377,7 @@ static void apply_doubt(const struct applied *a)
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
+	if (a->h->term & DOUBT_ENTRIES) note_settled_doubt(g, a->h->index);
 	g->seq_bound = u64_max(g->seq_bound, a->h->seq_last);
 	if (a->h->seq_last) g->is_end_unsure = false; /* who wrote it knew */
 }
@@ -436,7 +447,9 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 	if (row->flags & TABLE_IN_DOUBT && !(g->doubt & DOUBT_RECORDED)) {
 		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
 		g->doubt_from = row->doubt_from;
+		note_settled_doubt(g, row->doubt_from);
 	}
+	if (a->proves && has_ended) g->settled_doubt = 0;
 	g->seq_bound = u64_max(g->seq_bound, row->seq_last);
 	if (a->proves) g->is_end_unsure = false;
 }
@@ -556,6 +569,14 @@ static void finish_bound(struct log_group *g, bool is_end_unsure)
 	if (is_end_unsure) g->seq_bound += j->slot_count * j->slot_bytes / RECORD_HEAD_BYTES;
 }
 
+static void finish_settled_doubt(struct log_group *g)
+{
+	if (!g->settled_doubt || g->doubt & DOUBT_ENTRIES || log_fault(g->log, FAULT_bug_s7_doubt_forgotten)) return;
+	if (!g->doubt_why) g->doubt_why = mem_strdup("it was in doubt before");
+	g->doubt_from = g->doubt ? u64_min(g->doubt_from, g->settled_doubt) : g->settled_doubt;
+	g->doubt |= DOUBT_ENTRIES;
+}
+
 static void finish_group(struct log_group *g)
 {
 	struct log *l = g->log;
@@ -584,6 +605,7 @@ static void finish_group(struct log_group *g)
 	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
+	finish_settled_doubt(g);
 	finish_bound(g, is_end_unsure);
 	g->commit_index = u64_max(u64_min(g->commit_index, commit_sure), g->state_index);
 	g->commit_index = u64_min(g->commit_index, g->last_index);

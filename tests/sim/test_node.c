@@ -279,6 +279,33 @@ static void is_recovered(struct bed *b, uint64_t pending)
 	assert_int_equal(bed_number(b, "$JS.API.CONSUMER.INFO.S.C", "num_pending"), pending);
 }
 
+/* S7: what is damaged in a segment stays damaged, whatever the journal says of the group's log since. */
+static void a_doubt_about_segments_is_not_forgotten(void **state)
+{
+	struct bed b;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_ask_for(&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+	bed_ask_for(&b, "s.a", "the rotten one", "\"seq\":1");
+	for (unsigned i = 0; i < 60; i++) publish_much(&b, "s.b"); /* until it is in a segment */
+	bed_stop(&b);
+	rot_of(&b, "the rotten one");
+	bed_boot(&b);
+	bed_ask_for(&b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}", "10077");
+	for (unsigned start = 0; start < 4; start++) {
+		for (unsigned i = 0; i < 8 * start; i++) publish_much(&b, "t");
+		bed_restart(&b);
+		bed_ask_for(&b, "$JS.API.STREAM.INFO.S", "", "\"doubt\":{");
+		bed_ask_for(&b, "s.b", "no", "10077");
+	}
+	bed_ask_for(&b, RECOVER, ACCEPTED, "\"lost\":1,\"next_seq\":62");
+	bed_ask_for(&b, "s.b", "yes", "\"seq\":62");
+	bed_restart(&b);
+	bed_ask_for(&b, "s.b", "yes", "\"seq\":63");
+	bed_close(&b);
+}
+
 /* S24: giving up what is lost fails, at whichever file call: the stream is as it was, and may be asked again without a start. */
 static unsigned recoveries_that_fail(enum sim_call call, enum err e, unsigned tries)
 {
@@ -357,6 +384,7 @@ int main(void)
 		cmocka_unit_test(overdue_is_idle),
 		cmocka_unit_test(half_an_entry_is_never_served),
 		cmocka_unit_test(what_killed_twice_stops_one_stream),
+		cmocka_unit_test(a_doubt_about_segments_is_not_forgotten),
 		cmocka_unit_test(a_failed_recovery_is_asked_again),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),

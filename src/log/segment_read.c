@@ -109,6 +109,14 @@ enum err segment_scan_next(
 	return OK;
 }
 
+/* Over a damaged entry whose head is good: that says where the next one begins. Where it does not, nothing is searched for: what a client wrote
+ * may look like an entry. */
+static void segment_scan_pass(struct segment_scan *s, const struct entry_head *h)
+{
+	s->at += entry_bytes(h->body_bytes);
+	s->index_last = h->index;
+}
+
 /* ---- opening ---- */
 
 static enum err reader_open_idx(struct segment_reader *r, struct buf *path)
@@ -315,14 +323,18 @@ static enum err reader_find_by_scan(struct segment_reader *r, struct target t, s
 	enum err e;
 	r->index_is_bad = true;
 	segment_scan_init(&s, r->seg, &r->info, r->place.group, SEGMENT_CHUNK);
-	while ((e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good)) == OK) {
+	for (;;) {
+		e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good);
+		if (e != OK && (e != ERR_CORRUPT || !head_is_good)) break;
 		if ((t.by_seq ? h.seq_last : h.index) >= t.value) break;
 		before = h.index;
+		if (e == ERR_CORRUPT) segment_scan_pass(&s, &h);
 	}
 	if (e == OK) *out = (struct found) { offset, before, (uint32_t)entry.n };
 	/* The meta's last index and sequence reach the target: an end before it is damage too. */
 	if (e == ERR_EOF) e = ERR_CORRUPT;
-	if (e == ERR_CORRUPT) r->bad = (struct segment_range) { before + 1, r->info.last_index };
+	if (e == ERR_CORRUPT)
+		r->bad = (struct segment_range) { before + 1, head_is_good ? h.index : r->info.last_index };
 	segment_scan_deinit(&s);
 	return e;
 }

@@ -26,6 +26,13 @@ struct http_jetstream {
 	int64_t max_memory, max_storage; /* bytes, -1: no limit */
 	uint64_t memory, storage, reserved_memory, reserved_storage, accounts, api_total, api_errors;
 };
+/* What nats-server has no word for, besides the counters. */
+struct http_own {
+	uint64_t memory_used, memory_peak, memory_budget; /* bytes of what is on its way; budget 0: no limit */
+	bool stores;                                      /* the rest is known */
+	uint64_t stations, stations_in_doubt;
+	unsigned journal_full_permille;
+};
 struct http_view {
 	const struct conf *conf;
 	const struct clients *clients;
@@ -38,6 +45,8 @@ struct http_view {
 	void *usage_arg;
 	bool (*jetstream)(void *arg, struct http_jetstream *out); /* may be NULL; false: it is off */
 	void *jetstream_arg;
+	void (*own)(void *arg, struct http_own *out); /* may be NULL */
+	void *own_arg;
 };
 
 enum { HTTP_ROUTES_MAX = 32 };

@@ -31,7 +31,6 @@ static void varz_identity(json_t *o, const struct http_view *v)
 	put_str(o, "server_id", v->server_id);
 	put_str(o, "server_name", v->server_name);
 	put_str(o, "version", v->version);
-	put_str(o, "thebes", v->own_version);
 	put_i64(o, "proto", 1);
 	put_str(o, "host", c->client.host);
 	put_i64(o, "port", v->client_addr.port);
@@ -152,6 +151,63 @@ static json_t *varz_jetstream(const struct http_view *v)
 	return o;
 }
 
+/* ---- ours: everything under one key that nats-server will never have ---- */
+
+static json_t *own_now(const struct http_view *v)
+{
+	struct http_own now = { 0 };
+	json_t *o = json_object();
+	if (v->own) v->own(v->own_arg, &now);
+	put_u64(o, "memory_used", now.memory_used);
+	put_u64(o, "memory_peak", now.memory_peak);
+	put_u64(o, "memory_budget", now.memory_budget);
+	if (!now.stores) return o;
+	put_u64(o, "journal_full_permille", now.journal_full_permille);
+	put_u64(o, "stations", now.stations);
+	put_u64(o, "stations_in_doubt", now.stations_in_doubt);
+	return o;
+}
+
+static json_t *own_counters(const struct diag *d)
+{
+	json_t *o = json_object();
+	for (unsigned i = 0; i < COUNTER_COUNT; i++) put_u64(o, diag_counter_name((enum counter)i), d->counter[i]);
+	return o;
+}
+
+/* Those that nothing was measured of show zeroes. */
+static json_t *own_histogram(const struct histogram *h, const char *unit)
+{
+	static const struct {
+		const char *key;
+		double q;
+	} quantiles[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p999", 0.999 } };
+	json_t *o = json_object();
+	put_str(o, "unit", unit);
+	put_u64(o, "count", h ? h->count : 0);
+	put_u64(o, "mean", h && h->count ? h->sum / h->count : 0);
+	for (size_t i = 0; i < COUNT_OF(quantiles); i++)
+		put_u64(o, quantiles[i].key, h ? histogram_quantile(h, quantiles[i].q) : 0);
+	put_u64(o, "max", h ? h->max : 0);
+	return o;
+}
+
+static json_t *varz_own(const struct http *h)
+{
+	const struct diag *d = h->net->diag;
+	json_t *o = json_object(), *histograms = json_object();
+	put_str(o, "version", h->view.own_version);
+	json_object_set_new(o, "now", own_now(&h->view));
+	json_object_set_new(o, "counters", own_counters(d));
+	for (unsigned i = 0; i < HISTOGRAM_COUNT; i++) {
+		enum histogram_id id = (enum histogram_id)i;
+		json_object_set_new(
+			histograms, diag_histogram_name(id), own_histogram(d->histogram[i], diag_histogram_unit(id)));
+	}
+	json_object_set_new(o, "histograms", histograms);
+	return o;
+}
+
 static int varz_dump(const char *p, size_t n, void *body)
 {
 	buf_append(body, p, n);
@@ -183,6 +239,7 @@ void page_varz(struct http *h, const struct http_request *q, struct http_respons
 	varz_requests(o, h);
 	put_time(o, "config_load_time", v->config_load_wall_ns);
 	varz_labels(o, v->conf);
+	json_object_set_new(o, "thebes", varz_own(h));
 	int failed = json_dump_callback(
 		o, varz_dump, r->body, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	ASSERT(failed == 0);

@@ -215,6 +215,26 @@ static bool node_jetstream_view(void *arg, struct http_jetstream *out)
 	return true;
 }
 
+static bool count_station(void *arg, struct station *s)
+{
+	struct http_own *out = arg;
+	out->stations++;
+	out->stations_in_doubt += stream_doubt(station_stream(s)) != NULL;
+	return true;
+}
+
+static void node_own_view(void *arg, struct http_own *out)
+{
+	struct node *n = arg;
+	*out = (struct http_own) { .memory_used = n->memory.used_bytes,
+		.memory_peak = n->memory.peak_bytes,
+		.memory_budget = n->memory.limit_bytes };
+	if (n->vault.state != VAULT_OPEN || !n->vault.meta) return;
+	out->stores = true;
+	out->journal_full_permille = log_pressure_permille(n->vault.log);
+	stations_each(&n->vault.stations, SLICE_NULL, count_station, out);
+}
+
 static void node_open_rooms(struct node *n)
 {
 	ledger_init(&n->memory, NULL, settings_memory_budget(&n->conf, n->host));
@@ -244,6 +264,8 @@ static void node_open_rooms(struct node *n)
 		.usage_arg = n->host->arg,
 		.jetstream = node_jetstream_view,
 		.jetstream_arg = n,
+		.own = node_own_view,
+		.own_arg = n,
 	};
 	n->hook.turn_end = node_turn_end;
 	io_turn_hook_add(n->io, &n->hook);

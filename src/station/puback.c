@@ -150,6 +150,7 @@ bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 	if (!stream_is_leader(s->stream)) { /* no answer: the publisher retries; unless that leads nowhere */
 		const char *doubt = stream_doubt(s->stream);
 		if (doubt) (void)js_error_set(&e, JS_STORE_FAILED, "%s", doubt);
+		if (doubt) diag_count(s->stations->diag, COUNTER_publishes_refused);
 		if (doubt) send_error(s, reply, &e);
 		return true;
 	}
@@ -165,11 +166,14 @@ bool station_deliver(struct sink *k, struct sub *sub, const struct msg *m)
 	if (v == ADMIT_PASS) {
 		result = take(s, reply, &a.publish);
 	} else if (v == ADMIT_DUPLICATE) {
+		diag_count(s->stations->diag, COUNTER_publishes_duplicate);
 		result = answer_duplicate(s, reply, duplicate_of);
 	} else {
+		diag_count(s->stations->diag, COUNTER_publishes_rejected);
 		send_error(s, reply, &e);
 	}
 	if (refusal(result) != JS_OK) {
+		diag_count(s->stations->diag, COUNTER_publishes_refused);
 		(void)js_error_set(&e, refusal(result), NULL);
 		send_error(s, reply, &e);
 	}

@@ -268,6 +268,7 @@ static void refuse(struct stream *s, struct list *refused, enum err e)
 	retain_reset(s);
 	for (struct list *node; (node = list_pop_front(refused)) != NULL;) {
 		struct stream_batch *b = CONTAINER_OF(node, struct stream_batch, link_by_held);
+		diag_add(s->options.diag, COUNTER_publishes_refused, b->msgs);
 		answer(b, e);
 		batch_free(b);
 	}

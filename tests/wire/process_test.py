@@ -17,6 +17,7 @@ import unittest
 from run import Connection
 from server import Server, wait_for_file
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("THEBES", "build/dev/thebes")
 SECONDS = 10
 
@@ -490,6 +491,39 @@ class ProcessTest(unittest.TestCase):
         self.assertGreater(js["stats"].pop("memory"), 0)
         self.assertEqual(js["stats"], {"storage": 0, "reserved_memory": 1000, "reserved_storage": 0, "accounts": 1, "ha_assets": 0,
                                        "api": {"total": 1, "errors": 0}})
+
+    def test_varz_of_our_own(self):
+        server, port = self.start_http("jetstream { store_dir: js }\n")
+        a = self.connect(server, 'CONNECT {"verbose":false,"headers":true}\r\nSUB r 1')
+        own = json.loads(get(port, "/varz")[2])["thebes"]
+        self.assertEqual(list(own), ["version", "now", "counters", "histograms"])
+        self.assertEqual(own["counters"]["log_rounds_failed"], 0)
+        before = own["histograms"]["log_commit"]["count"]
+        config = b'{"name":"S","subjects":["s"]}'
+        a.send(b"PUB $JS.API.STREAM.CREATE.S r %d\r\n%s\r\n" % (len(config), config))
+        self.assertTrue(a.line().startswith("MSG r 1 "))
+        self.assertIn('"did_create":true', a.line())
+        for head in (b"Nats-Msg-Id: a", b"Nats-Msg-Id: a", b"Nats-Expected-Last-Sequence: 7"):
+            block = b"NATS/1.0\r\n" + head + b"\r\n\r\n"
+            a.send(b"HPUB s r %d %d\r\n%sx\r\n" % (len(block), len(block) + 1, block))
+            self.assertTrue(a.line().startswith("MSG r 1 "))
+            a.line()
+        varz = json.loads(get(port, "/varz")[2])
+        counters, commit = varz["thebes"]["counters"], varz["thebes"]["histograms"]["log_commit"]
+        self.assertEqual([counters["publishes_" + k] for k in ("duplicate", "rejected", "refused")], [1, 1, 0])
+        self.assertGreater(counters["log_blocks"], own["counters"]["log_blocks"])
+        self.assertGreater(commit["count"], before)
+        self.assertTrue(0 < commit["p50"] <= commit["p99"] <= commit["max"], commit)
+        self.assertEqual(commit["unit"], "ns")
+        now = varz["thebes"]["now"]
+        self.assertEqual((now["stations"], now["stations_in_doubt"]), (1, 0))
+        self.assertLess(now["journal_full_permille"], 1000)
+        self.assertGreater(now["memory_peak"], 0)
+        # what there is, an operator finds explained
+        with open(os.path.join(ROOT, "docs", "operations.md"), encoding="utf-8") as f:
+            text = f.read()
+        for part in ("now", "counters", "histograms"):
+            self.assertEqual([k for k in varz["thebes"][part] if "`%s`" % k not in text], [])
 
     def test_traffic_of_ended_sessions_is_kept(self):
         server, port = self.start_http()

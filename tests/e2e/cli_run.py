@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`thebes WORD …` as a person or a script runs it, and what its tests ask of what it prints."""
+import fcntl
 import json
 import os
+import select
+import struct
 import subprocess
+import termios
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +31,25 @@ def thebes(*words, input="", env=None, text=True, timeout=60, **how):
 
 def spawn(*words, env=None, **how):
     return subprocess.Popen([str(MINE()), *map(str, words)], env=environment(env), **{"stdout": subprocess.PIPE, "text": True, **how})
+
+
+def in_pipe(pipe):
+    """How many bytes lie in it, whichever end it is."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
+def is_full(pipe):
+    """Whether who writes to it has to wait, whichever end it is."""
+    end = os.open(f"/proc/self/fd/{pipe.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        return not select.select([], [end], [], 0)[1]
+    finally:
+        os.close(end)
+
+
+def is_asleep(process):
+    """It has done what it could, and waits for something."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @pytest.fixture

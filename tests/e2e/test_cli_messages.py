@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cli_run import bad, good, lines, run, spawn, thebes  # noqa: F401 (run is a fixture)
+from cli_run import bad, good, in_pipe, is_asleep, is_full, lines, run  # noqa: F401 (run is a fixture)
 from harness import until
 
 pytestmark = [pytest.mark.jetstream, pytest.mark.thebes]
@@ -75,18 +75,14 @@ def test_lines_are_stored_while_more_may_come(run):
     assert good(run("consume", "slow")) == "1\n2\n3\nwithout an end\n"
 
 
-def fill(pipe, line):
-    """Writes lines until nobody takes more for half a second; returns how many."""
-    os.set_blocking(pipe.fileno(), False)
-    count, left = 0, line
-    while select.select([], [pipe], [], 0.5)[1]:
-        n = os.write(pipe.fileno(), left)
-        left = left[n:]
-        if not left:
-            count, left = count + 1, line
-    os.set_blocking(pipe.fileno(), True)
-    pipe.write(left)
-    return count + 1
+def fill(process, line):
+    """Writes lines, each at once or not at all, until the process takes no more and the pipe is full; returns how many."""
+    assert len(line) <= select.PIPE_BUF
+    count = 0
+    while not (is_asleep(process) and is_full(process.stdin)):  # in this order: what is full may be read meanwhile
+        if select.select([], [process.stdin], [], 0.01)[1]:
+            count += os.write(process.stdin.fileno(), line) == len(line)
+    return count
 
 
 def test_standard_input_waits_for_the_server(run, server):
@@ -97,7 +93,7 @@ def test_standard_input_waits_for_the_server(run, server):
     producer.stdin.flush()
     until(lambda: stored(run, "press") == 1, "the first line stored")
     server.process.send_signal(signal.SIGSTOP)
-    count = fill(producer.stdin, b"x" * 1999 + b"\n")
+    count = fill(producer, b"x" * 1999 + b"\n")
     server.process.send_signal(signal.SIGCONT)
     assert 1000 < count < 8000  # 8 MiB on their way, and what sockets and pipe hold
     out = producer.communicate(timeout=60)[0]
@@ -113,7 +109,7 @@ def test_a_server_that_dies_leaves_lines_in_doubt(run, server):
     server.process.send_signal(signal.SIGSTOP)
     producer.stdin.write("3\n4\n5\n")
     producer.stdin.flush()
-    time.sleep(0.3)
+    until(lambda: in_pipe(producer.stdin) == 0 and is_asleep(producer), "the lines on their way")
     server.kill()
     out, err = producer.communicate(timeout=60)
     assert producer.returncode == 1 and out == "" and "2 stored, line 3 to 5 may be or not" in err and "server closed" in err, err
@@ -239,7 +235,7 @@ def test_a_stalled_reader_and_ctrl_c(run):
     good(run("produce", "stall", input="".join(f"{m}\n" for m in all_of_them)))
     consumer = run.spawn("consume", "stall", "--follow")
     assert consumer.stdout.read(5) == "0000 "
-    time.sleep(1)  # it writes until the pipe is full
+    until(lambda: is_asleep(consumer) and is_full(consumer.stdout), "a full pipe")
     began = time.monotonic()
     consumer.send_signal(signal.SIGINT)
     assert consumer.wait(30) == -signal.SIGINT

@@ -93,12 +93,15 @@ async def test_what_is_deleted_is_nowhere_in_the_store(server, connect):
     wait_gone(server, [secret(i) for i in deleted])
     await check_neighbours(js, 1001, deleted)
 
-    # and of what is published and deleted again and again, also by what had been asked for meanwhile
-    for i in range(1002, 1011):
-        await js.publish("s.more", secret(i))
-        await delete(nc, "S", i)
-        time.sleep(0.4)
-    wait_gone(server, [secret(i) for i in range(1002, 1011)])
+    # and of what is published and deleted again and again, the more while what was asked for first is being erased
+    last = 1001
+    deadline = time.monotonic() + GONE_SECONDS
+    while last < 1010 or files_with(server, [secret(1002)]):
+        assert time.monotonic() < deadline
+        last += 1
+        await js.publish("s.more", secret(last))
+        await delete(nc, "S", last)
+    wait_gone(server, [secret(i) for i in range(1002, last + 1)])
     assert server.stop() == 0
     assert files_with(server, [secret(i) for i in deleted]) == {}
     check_whole(server)
@@ -135,6 +138,9 @@ async def test_no_erase_leaves_the_bytes_to_time(server, connect):
     js = nc.jetstream(timeout=10)
     await js.add_stream(name="S", subjects=["s.>"])
     await fill(js, 20)
+    await js.add_stream(name="OTHER", subjects=["other"])
+    await js.publish("other", secret(21))
     await delete(nc, "S", 7, no_erase=True)
-    time.sleep(3)
+    await delete(nc, "OTHER", 1)
+    wait_gone(server, [secret(21)])  # erasing has been everywhere
     assert files_with(server, [secret(7)]), "nobody asked for this"

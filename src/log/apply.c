@@ -64,12 +64,12 @@ void replay_doubt_all(struct replay *r, const char *what)
 		group_doubt_quietly(r->log->groups[i], DOUBT_VOTE | DOUBT_ENTRIES, what);
 }
 
-/* That what is settled is damaged is no question of what the log was: no entry behind it answers that. It ends with the doubt, or with
- * everything that was settled. */
-static void note_settled_doubt(struct log_group *g, uint64_t from)
+/* A doubt that is recorded ends with its own record, not with what the replica that is in doubt writes of itself: a table says how its log
+ * ends, and may itself be what is left of it. */
+static void note_told(struct log_group *g, uint64_t from)
 {
-	if (from > g->settled_index) return;
-	g->settled_doubt = g->settled_doubt ? u64_min(g->settled_doubt, from) : from;
+	from = u64_max(from, 1);
+	g->told_doubt = g->told_doubt ? u64_min(g->told_doubt, from) : from;
 }
 
 /* ---- the group's log ---- */
@@ -97,10 +97,13 @@ static bool is_here(const struct log_group *g, uint64_t index)
 static void prove(struct log_group *g, uint64_t index)
 {
 	bool is_broken = breaks_first(g) && index >= breaks_first(g);
-	if (is_here(g, index) && !is_broken)
+	if (is_here(g, index) && !is_broken) {
 		group_clear(g, DOUBT_ENTRIES);
-	else if (g->doubt & DOUBT_ENTRIES)
+		/* What is settled may be damaged for all that. */
+		if (g->told_doubt > g->settled_index) g->told_doubt = 0;
+	} else if (g->doubt & DOUBT_ENTRIES) {
 		g->claimed = index;
+	}
 }
 
 static void finish_claim(struct log_group *g)
@@ -339,7 +342,7 @@ static void apply_install(const struct applied *a)
 	g->last_term = a->h->term;
 	g->last_seq = g->settled_seq;
 	g->breaks_at = g->breaks_more = 0;
-	g->settled_doubt = 0;
+	g->told_doubt = 0;
 	if (a->proves) group_clear(g, DOUBT_ENTRIES);
 }
 
@@ -361,7 +364,7 @@ static void apply_doubt_end(const struct applied *a)
 	/* It says what log the doubt ended with: what the damage took behind that is not missed any more. */
 	ends_with(g, a->h->seq_last, a->h->commit);
 	g->breaks_at = g->breaks_more = 0;
-	g->settled_doubt = 0;
+	g->told_doubt = 0;
 	group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
 }
 
@@ -377,7 +380,7 @@ static void apply_doubt(const struct applied *a)
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
-	if (a->h->term & DOUBT_ENTRIES) note_settled_doubt(g, a->h->index);
+	if (a->h->term & DOUBT_ENTRIES) note_told(g, a->h->index);
 	g->seq_bound = u64_max(g->seq_bound, a->h->seq_last);
 	if (a->h->seq_last) g->is_end_unsure = false; /* who wrote it knew */
 }
@@ -404,7 +407,9 @@ static void apply_row_log(struct log_group *g, const struct table_row *row, bool
 		if (!(row->flags & TABLE_IN_DOUBT)) g->last_seq = row->seq_last;
 	}
 	/* What was not seen is not proven by it: it may come as moved entries, or be lost. */
+	uint64_t told = g->told_doubt;
 	if (is_same && proves) prove(g, row->last_index);
+	g->told_doubt = told;
 	if (!is_same && !(row->flags & TABLE_IN_DOUBT))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "its last entry is not that of the table");
 }
@@ -447,9 +452,9 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 	if (row->flags & TABLE_IN_DOUBT && !(g->doubt & DOUBT_RECORDED)) {
 		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
 		g->doubt_from = row->doubt_from;
-		note_settled_doubt(g, row->doubt_from);
+		note_told(g, row->doubt_from);
 	}
-	if (a->proves && has_ended) g->settled_doubt = 0;
+	if (a->proves && has_ended) g->told_doubt = 0;
 	g->seq_bound = u64_max(g->seq_bound, row->seq_last);
 	if (a->proves) g->is_end_unsure = false;
 }
@@ -569,11 +574,11 @@ static void finish_bound(struct log_group *g, bool is_end_unsure)
 	if (is_end_unsure) g->seq_bound += j->slot_count * j->slot_bytes / RECORD_HEAD_BYTES;
 }
 
-static void finish_settled_doubt(struct log_group *g)
+static void finish_told(struct log_group *g)
 {
-	if (!g->settled_doubt || g->doubt & DOUBT_ENTRIES || log_fault(g->log, FAULT_bug_s7_doubt_forgotten)) return;
+	if (!g->told_doubt || g->doubt & DOUBT_ENTRIES || log_fault(g->log, FAULT_bug_s7_doubt_forgotten)) return;
 	if (!g->doubt_why) g->doubt_why = mem_strdup("it was in doubt before");
-	g->doubt_from = g->doubt ? u64_min(g->doubt_from, g->settled_doubt) : g->settled_doubt;
+	g->doubt_from = g->doubt ? u64_min(g->doubt_from, g->told_doubt) : g->told_doubt;
 	g->doubt |= DOUBT_ENTRIES;
 }
 
@@ -605,7 +610,7 @@ static void finish_group(struct log_group *g)
 	if (log_fault(l, FAULT_bug_s8_commit_forgotten)) g->commit_index = 0;
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
-	finish_settled_doubt(g);
+	finish_told(g);
 	finish_bound(g, is_end_unsure);
 	g->commit_index = u64_max(u64_min(g->commit_index, commit_sure), g->state_index);
 	g->commit_index = u64_min(g->commit_index, g->last_index);

@@ -255,7 +255,7 @@ struct log_group {
 	uint64_t
 		claimed; /* … up to here the log is proven, if it turns out to be all here: its entries may come as moved ones */
 	uint64_t
-		settled_doubt; /* … the journal says that this entry is damaged where it was settled, or one behind it; 0: none */
+		told_doubt; /* … entries from here on are in doubt, as the journal says, and it has not said that this ended; 0: not */
 	struct segment_range unsure; /* … entries that something lost may have replaced; to 0: none */
 	uint32_t rewrite_at;         /* position of the segment that is looked at next */
 	bool wants_erase;            /* S15: the owner has asked … */

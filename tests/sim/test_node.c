@@ -306,6 +306,32 @@ static void a_doubt_about_segments_is_not_forgotten(void **state)
 	bed_close(&b);
 }
 
+/* The newest message is lost, and nothing behind it says so: tables that come later say how the log ends without it. Its sequence is not given
+ * to another. */
+static void a_doubt_about_the_end_is_not_forgotten(void **state)
+{
+	struct bed b;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_ask_for(&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+	bed_ask_for(&b, "s.a", "the first one", "\"seq\":1");
+	bed_ask_for(&b, "s.a", "the rotten one", "\"seq\":2");
+	bed_stop(&b);
+	rot_of(&b, "the rotten one");
+	bed_boot(&b);
+	for (unsigned start = 0; start < 5; start++) {
+		bed_ask_for(&b, "$JS.API.STREAM.INFO.S", "", "\"doubt\":{");
+		bed_ask_for(&b, "s.b", "no", "10077");
+		for (unsigned i = 0; i < 8 * start; i++) publish_much(&b, "t");
+		bed_restart(&b);
+	}
+	bed_ask_for(&b, RECOVER, ACCEPTED, "\"success\":true");
+	bed_ask(&b, "s.b", "yes");
+	assert_true(bed_number(&b, "$JS.API.STREAM.INFO.S", "last_seq") > 2);
+	bed_close(&b);
+}
+
 /* S24: giving up what is lost fails, at whichever file call: the stream is as it was, and may be asked again without a start. */
 static unsigned recoveries_that_fail(enum sim_call call, enum err e, unsigned tries)
 {
@@ -385,6 +411,7 @@ int main(void)
 		cmocka_unit_test(half_an_entry_is_never_served),
 		cmocka_unit_test(what_killed_twice_stops_one_stream),
 		cmocka_unit_test(a_doubt_about_segments_is_not_forgotten),
+		cmocka_unit_test(a_doubt_about_the_end_is_not_forgotten),
 		cmocka_unit_test(a_failed_recovery_is_asked_again),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),

@@ -307,7 +307,8 @@ static void take_state(struct accept *a)
 		struct members m = { .count = 1, .at = { { g->set->options.self, RAFT_VOTER } } };
 		members_encode(&m, &g->conf);
 	}
-	g->ops->accepted(g->owner, g->applied, info.seq_bound, &a->state);
+	uint64_t seq_bound = is_off(g, FAULT_bug_s24_seqs_again) ? 0 : info.seq_bound;
+	g->ops->accepted(g->owner, g->applied, seq_bound, &a->state);
 	group_at_encode(g, &at);
 	state_batch_put(&a->state, group_at_key, buf_slice(&at));
 	buf_deinit(&at);
@@ -372,7 +373,8 @@ static void read_done(struct log_read_req *r)
 		/* Damaged, or in a hole: what comes behind it may be whole. An entry that was applied is lost only if it is damaged. */
 		uint64_t at = u64_max(a->from, r->next);
 		if (e == ERR_CORRUPT && at <= a->async.g->applied) a->lost++;
-		a->from = e == ERR_NOT_FOUND ? a->last + 1 : at + 1;
+		bool is_end = e == ERR_NOT_FOUND || is_off(a->async.g, FAULT_bug_s24_gap_is_end);
+		a->from = is_end ? a->last + 1 : at + 1;
 		if (e == ERR_CORRUPT || e == ERR_COMPACTED || e == ERR_NOT_FOUND)
 			read_more(a);
 		else

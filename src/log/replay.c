@@ -29,11 +29,10 @@ static size_t slot_read(struct replay *r, uint64_t use, uint64_t at, uint8_t *p,
 	size_t got = 0;
 	enum err e = io_file_read(file, at, p, n, &got);
 	if (e == OK) return got;
+	memset(p, 0, n); /* what the memory held before is nobody's block */
 	for (size_t k = 0; k < n && (e == OK || e == ERR_IO); k += BLOCK_ALIGN) {
 		size_t piece = size_min(BLOCK_ALIGN, n - k);
-		got = 0;
 		e = io_file_read(file, at + k, p + k, piece, &got);
-		memset(p + k + got, 0, piece - got);
 		if (e != ERR_IO) continue;
 		memset(p + k, 0, piece);
 		r->unreadable_pos = journal_pos(r->log, use, at + k);

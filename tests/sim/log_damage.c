@@ -237,11 +237,18 @@ static enum err head_change(struct world *w, const char *path, uint64_t at, cons
 	return e;
 }
 
+void damage_level_back(struct world *w)
+{
+	uint8_t now[BLOCK_HEAD_BYTES];
+	if (head_change(w, w->newer_path, w->newer_at, w->newer_was, now) != OK) UNREACHABLE();
+	w->is_newer = false;
+}
+
 static void level_up(struct world *w)
 {
 	struct audit a;
 	struct block_key key = { 0 };
-	uint8_t bytes[BLOCK_HEAD_BYTES];
+	uint8_t bytes[BLOCK_HEAD_BYTES], seen[BLOCK_HEAD_BYTES];
 	size_t got = 0;
 	struct block_head h;
 	if (audit_run(w, &a) && audit_key(w, &key)) {
@@ -258,16 +265,14 @@ static void level_up(struct world *w)
 			w->is_newer = head_change(w, w->newer_path, w->newer_at, bytes, w->newer_was) == OK;
 			note(w, "block %llu is of level %u", (unsigned long long)b->number, h.level);
 			world_count(w, "log level up");
+			/* A write beside it that is not synced hides what is on the device. */
+			bool is_seen = sim_disk_read(w->node, w->newer_path, b->offset, seen, sizeof seen, false,
+					       &got) == OK &&
+				       got == sizeof seen && memcmp(seen, bytes, sizeof seen) == 0;
+			if (w->is_newer && !is_seen) damage_level_back(w);
 		}
 	}
 	mem_free(a.blocks);
-}
-
-void damage_level_back(struct world *w)
-{
-	uint8_t now[BLOCK_HEAD_BYTES];
-	if (head_change(w, w->newer_path, w->newer_at, w->newer_was, now) != OK) UNREACHABLE();
-	w->is_newer = false;
 }
 
 /* A slot that lost its end or its name. */

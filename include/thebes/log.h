@@ -50,7 +50,8 @@ struct log_options {
 must_check enum err log_open(struct io *io, struct diag *diag, const struct log_options *options, struct log **out,
 	char *why, size_t why_bytes);
 /* Finishes the block and the settle round in flight, writes a closing block, then calls closed(arg). Requests made before are
- * answered first; none may be made after. */
+ * answered first; none may be made after. It does not wait for room on a full disk or in a full ring: an install that would have to is answered with
+ * ERR_CLOSED, and the next start finishes it when its INSTALL is in the journal. */
 void log_close(struct log *l, void (*closed)(void *arg), void *arg);
 /* Frees without touching the disk: after log_close's callback, or of a machine that has crashed. */
 void log_free(struct log *l);

@@ -306,6 +306,7 @@ static void install_try(struct log_install *i)
 	install_encode(i, &body);
 	i->is_waiting = log_admit(i->log, LOG_ADMIT_RESERVED, entry_bytes(body.n)) != OK;
 	if (i->is_waiting) i->log->settle.moves_in_row = 0; /* somebody has a use for what rounds win */
+	if (i->is_waiting && i->log->is_closing) install_abort_group(i->g);
 	if (!i->is_waiting) {
 		install_record(i, buf_slice(&body));
 		install_switch(i);
@@ -386,6 +387,14 @@ void install_abort_group(struct log_group *g)
 	i->g = NULL;
 	g->install = NULL;
 	g->is_committing = false;
+}
+
+void install_give_up(struct log *l)
+{
+	LIST_EACH (node, &l->installs) {
+		struct log_install *i = CONTAINER_OF(node, struct log_install, link);
+		if (i->g) install_abort_group(i->g);
+	}
 }
 
 void install_step(struct log *l)

@@ -662,5 +662,7 @@ void install_step(struct log *l);
 /* The round that moved an install's state into the state store is recorded. ERR_CORRUPT: there was none to move, the group is in doubt. */
 void install_settled(struct log_group *g, enum err e);
 void install_abort_group(struct log_group *g);
+/* The log closes and there is no room: nobody waits for it. Those under way are answered with ERR_CLOSED by install_step. */
+void install_give_up(struct log *l);
 
 #endif

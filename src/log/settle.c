@@ -405,6 +405,7 @@ static void settle_retry(struct io_timer *timer)
 static void settle_give_up_wants(struct log *l)
 {
 	struct settle *t = settle_of(l);
+	install_give_up(l);
 	t->is_wanted = false;
 	while (!list_is_empty(&t->wanted_by)) {
 		struct log_req *req = CONTAINER_OF(list_pop_front(&t->wanted_by), struct log_req, link);

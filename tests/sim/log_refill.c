@@ -187,6 +187,10 @@ static void refill_sent(struct log_install_req *req)
 		/* Its state rotted before it was moved: what counts is a group without a state. */
 		if (is_rotten) o->is_lost = w->is_doubted[o->at] = true;
 		refill_free(x);
+	} else if (req->result == ERR_CLOSED && o->actor->is_closing) {
+		/* There was no room to wait for: what is on the disk decides, as after a crash. */
+		world_count(w, "log install closed");
+		refill_free(x);
 	} else if (req->result == OK && !x->is_bad_chunk) {
 		if (o->actor->is_closing || !o->g || world_chance(w, 2))
 			refill_abort(x);

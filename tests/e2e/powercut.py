@@ -30,9 +30,14 @@ def build_library():
 
 class Record:
     def __init__(self, position, fields, path, to, data):
-        _, self.kind, self.ino, self.offset, self.length, self.old_size, self.upto, *_ = fields
+        _, self.kind, self.ino, self.offset, self.length, self.old_size, self.upto, *_, self.op = fields
         self.position, self.path, self.to, self.data = position, path, to, data
-        self.durable = False  # a write that synced itself, while others of the file did not
+        self.durable = False  # covered, while an older one of the file is not
+        self.open_ops = {op for op, in struct.iter_unpack("<I", data)} if self.kind in (SYNC, SYNC_DIR) else ()
+
+    def covers(self, other):
+        """A sync: other began before it, and had ended."""
+        return other.position < self.upto and other.op not in self.open_ops
 
     @property
     def parents(self):
@@ -115,29 +120,29 @@ class Rig:
 
 
 def unsynced_bytes(records):
-    """{inode: [record, oldest first]} of what no sync of the file covers."""
-    covered, single = defaultdict(int), defaultdict(list)
-    for r in records:
-        if r.kind == SYNC:
-            covered[r.ino] = max(covered[r.ino], r.upto)
-        elif r.kind == SYNC_ONE:
-            single[r.ino].append((r.offset, r.upto))
+    """{inode: [record, oldest first]} from the first on that no sync of the file covers; those covered behind it are marked durable."""
     pending = defaultdict(list)
     for r in records:
-        if r.kind in (WRITE, TRUNCATE) and r.position >= covered[r.ino]:
-            r.durable = any(first <= r.position <= last for first, last in single[r.ino])
+        if r.kind in (WRITE, TRUNCATE):
             pending[r.ino].append(r)
-    return pending
+        elif r.kind in (SYNC, SYNC_ONE):
+            of_file = pending[r.ino]
+            for w in of_file:
+                w.durable |= w.op == r.op if r.kind == SYNC_ONE else r.covers(w)
+            while of_file and of_file[0].durable:
+                del of_file[0]
+    return {ino: undo for ino, undo in pending.items() if undo}
 
 
 def unsynced_names(records):
     """Operations on names that no sync of all their directories covers, oldest first."""
-    covered = defaultdict(int)
+    syncs = defaultdict(list)
     for r in records:
         if r.kind == SYNC_DIR:
-            covered[r.path] = max(covered[r.path], r.upto)
+            syncs[r.path].append(r)
     void = {r.upto for r in records if r.kind == VOID}
-    return [r for r in records if CREATE <= r.kind < VOID and r.position not in void and any(r.position >= covered[p] for p in r.parents)]
+    return [r for r in records if CREATE <= r.kind < VOID and r.position not in void
+            and not all(any(s.covers(r) for s in syncs[p]) for p in r.parents)]
 
 
 def revert_bytes(path, undo, rng, keep=None):

@@ -55,6 +55,23 @@ def test_a_sync_of_another_file_does_not_help(rig):
     assert (content(rig), content(rig, "b")) == (b"", b"y")
 
 
+def test_a_sync_covers_what_ended_beside_what_has_not(rig):
+    """Another thread's write, begun before and not ended when the sync begins, is its own loss alone."""
+    run(rig, """
+        import signal, threading, time
+        slow = os.open("slow", os.O_RDWR | os.O_CREAT, 0o600)
+        sync(); size = os.path.getsize(os.environ["POWERCUT_LOG"])
+        writer = threading.Thread(target=lambda: os.pwritev(slow, [bytes(1 << 28)], 0))
+        writer.start()
+        while os.path.getsize(os.environ["POWERCUT_LOG"]) == size: time.sleep(0.001)
+        os.pwrite(fd, b"kept", 0); sync(); os.pwrite(fd, b"lost", 4)
+        if not writer.is_alive(): raise SystemExit("the slow write was not slow")
+        writer.join()
+    """)
+    rig.cut(1, keep="nothing")
+    assert content(rig) == b"kept" and content(rig, "slow") == b""
+
+
 def test_o_dsync_syncs_its_own_write_alone(rig):
     run(rig, """
         sync()

@@ -34,12 +34,12 @@
 enum kind {
 	KIND_WRITE = 1, /* bytes at offset: `data` is what was there before */
 	KIND_TRUNCATE,  /* the same, and the length becomes `offset` */
-	KIND_SYNC,      /* everything of this inode before log position `upto` */
-	KIND_SYNC_ONE,  /* of this inode, the records at log positions `offset` to `upto` */
-	KIND_SYNC_DIR,  /* every name in directory `path` before `upto` */
-	KIND_CREATE,    /* `path` */
-	KIND_UNLINK,    /* `path`; shadow/<inode> keeps the file */
-	KIND_RENAME,    /* `path` becomes `to`; shadow/<inode> keeps what was there, if anything was */
+	KIND_SYNC, /* everything of this inode before log position `upto`, but for the operations in `data`, which had not ended */
+	KIND_SYNC_ONE, /* of this inode, the records of operation `op` */
+	KIND_SYNC_DIR, /* every name in directory `path` before `upto`, as KIND_SYNC */
+	KIND_CREATE,   /* `path` */
+	KIND_UNLINK,   /* `path`; shadow/<inode> keeps the file */
+	KIND_RENAME,   /* `path` becomes `to`; shadow/<inode> keeps what was there, if anything was */
 	KIND_MKDIR,
 	KIND_RMDIR,
 	KIND_VOID, /* the operation of the record at log position `upto` failed */
@@ -49,7 +49,7 @@ enum kind {
 struct record {
 	uint32_t magic, kind;
 	uint64_t ino, offset, length, old_size, upto;
-	uint32_t path_n, to_n, data_n, pad;
+	uint32_t path_n, to_n, data_n, op; /* op: the records of one operation have the same, never 0 */
 };
 #define MAGIC 0x43575031u
 
@@ -62,8 +62,9 @@ static struct {
 	char dir[PATH_MAX], shadow[PATH_MAX];
 	size_t dir_n;
 	int log;                         /* -1: not configured, everything passes through */
-	uint64_t inflight[INFLIGHT_MAX]; /* log positions of operations that have not ended; 0: free */
-	uint8_t fd_class[FDS];           /* what is known of a file descriptor: see fd_is_tracked */
+	uint32_t inflight[INFLIGHT_MAX]; /* operations that have not ended; 0: free */
+	uint32_t op_last;
+	uint8_t fd_class[FDS]; /* what is known of a file descriptor: see fd_is_tracked */
 } g = { .once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER, .log = -1 };
 
 /* The libc's own functions: NEXT(int, fsync, (int)) declares next_fsync. */
@@ -112,6 +113,8 @@ static void start(void)
 	g.dir_n = strlen(g.dir);
 	g.log = next_open()(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (g.log < 0) stop("%s: %s", log, strerror(errno));
+	/* A record is longer than 1, so no operation of a process before had this number or a later one. */
+	g.op_last = (uint32_t)lseek(g.log, 0, SEEK_END);
 	/* Well away from the numbers that the server counts on. */
 	int high = fcntl(g.log, F_DUPFD_CLOEXEC, 500);
 	if (high >= 0) {
@@ -142,15 +145,17 @@ static uint64_t log_append(struct record *r, const char *path, const char *to, c
 	return (uint64_t)at;
 }
 
-/* Logs an operation that is about to start; the result is for op_end. */
+/* Logs an operation that is about to start; the result, its slot, is for op_end. */
 static unsigned op_begin(struct record *r, const char *path, const char *to, const void *data, uint64_t *position)
 {
 	pthread_mutex_lock(&g.lock);
+	if (++g.op_last == 0) g.op_last = 1;
+	r->op = g.op_last;
 	uint64_t at = log_append(r, path, to, data);
 	unsigned slot = 0;
 	while (slot < INFLIGHT_MAX && g.inflight[slot]) slot++;
 	if (slot == INFLIGHT_MAX) stop("more than %d operations at once", INFLIGHT_MAX);
-	g.inflight[slot] = at + 1;
+	g.inflight[slot] = r->op;
 	pthread_mutex_unlock(&g.lock);
 	if (position) *position = at;
 	return slot;
@@ -163,21 +168,22 @@ static void op_end(unsigned slot)
 	pthread_mutex_unlock(&g.lock);
 }
 
-/* A sync that starts now covers the records below this position. */
-static uint64_t covered_now(void)
+/* What a sync that starts now covers: the records below this position, but for the operations in `open`, which have not ended. */
+static uint64_t covered_now(uint32_t open[INFLIGHT_MAX], uint32_t *count)
 {
+	*count = 0;
 	pthread_mutex_lock(&g.lock);
 	uint64_t upto = (uint64_t)lseek(g.log, 0, SEEK_END);
 	for (unsigned i = 0; i < INFLIGHT_MAX; i++)
-		if (g.inflight[i] && g.inflight[i] - 1 < upto) upto = g.inflight[i] - 1;
+		if (g.inflight[i]) open[(*count)++] = g.inflight[i];
 	pthread_mutex_unlock(&g.lock);
 	return upto;
 }
 
-static void log_note(struct record r, const char *path)
+static void log_note(struct record r, const char *path, const void *data)
 {
 	pthread_mutex_lock(&g.lock);
-	log_append(&r, path, NULL, NULL);
+	log_append(&r, path, NULL, data);
 	pthread_mutex_unlock(&g.lock);
 }
 
@@ -256,13 +262,13 @@ static bool all_zero(const char *p, size_t n)
 	return true;
 }
 
-/* An operation on bytes that is under way: its records in the log, and the slot that keeps them uncovered until it has ended. */
+/* An operation on bytes that is under way, and the slot that keeps its records uncovered until it has ended. */
 struct undo {
 	unsigned slot;
-	uint64_t first, last;
+	uint32_t op;
 };
 
-/* Logs what lies at [offset, offset + n) of the file, in pieces; the first piece stays in flight, and so do all behind it. */
+/* Logs what lies at [offset, offset + n) of the file, in pieces of one operation. */
 static struct undo undo_begin(int fd, const struct stat *st, enum kind kind, uint64_t offset, uint64_t n)
 {
 	/* The descriptor may be open for writing only, so the bytes are read through another one. */
@@ -280,12 +286,12 @@ static struct undo undo_begin(int fd, const struct stat *st, enum kind kind, uin
 		if (got < 0) stop("reading old bytes: %s", strerror(errno));
 		struct record r = { .kind = kind, .ino = st->st_ino, .offset = at, .length = piece, .old_size = size };
 		r.data_n = all_zero(old, (size_t)got) ? 0 : (uint32_t)got;
-		unsigned slot = op_begin(&r, NULL, NULL, old, &u.last);
 		if (u.slot == INFLIGHT_MAX) {
-			u.slot = slot;
-			u.first = u.last;
+			u.slot = op_begin(&r, NULL, NULL, old, NULL);
+			u.op = r.op;
 		} else {
-			op_end(slot);
+			r.op = u.op;
+			log_note(r, NULL, old);
 		}
 		done += piece;
 	} while (done < n);
@@ -301,9 +307,7 @@ static void after_write(int fd, const struct stat *st, struct undo u, bool synce
 	op_end(u.slot);
 	int flags = fcntl(fd, F_GETFL);
 	if (result >= 0 && (synced || (flags >= 0 && (flags & O_DSYNC))))
-		log_note(
-			(struct record) { .kind = KIND_SYNC_ONE, .ino = st->st_ino, .offset = u.first, .upto = u.last },
-			NULL);
+		log_note((struct record) { .kind = KIND_SYNC_ONE, .ino = st->st_ino, .op = u.op }, NULL, NULL);
 	errno = saved;
 }
 
@@ -413,11 +417,15 @@ static int sync_with(int fd, int (*sync)(int))
 	char path[PATH_MAX];
 	bool is_dir = S_ISDIR(st.st_mode);
 	if (is_dir ? !(fd_path(fd, path) && path_is_tracked(path)) : !fd_is_tracked(fd, &st)) return sync(fd);
-	uint64_t upto = covered_now();
+	uint32_t open[INFLIGHT_MAX], count;
+	uint64_t upto = covered_now(open, &count);
 	int r = sync(fd), saved = errno;
 	if (!r && !getenv("POWERCUT_IGNORE_SYNC"))
-		log_note((struct record) { .kind = is_dir ? KIND_SYNC_DIR : KIND_SYNC, .ino = st.st_ino, .upto = upto },
-			is_dir ? path : NULL);
+		log_note((struct record) { .kind = is_dir ? KIND_SYNC_DIR : KIND_SYNC,
+				 .ino = st.st_ino,
+				 .upto = upto,
+				 .data_n = count * (uint32_t)sizeof *open },
+			is_dir ? path : NULL, open);
 	errno = saved;
 	return r;
 }
@@ -457,7 +465,7 @@ static int name_end(struct name_op op, int result)
 {
 	int saved = errno;
 	op_end(op.slot);
-	if (result < 0) log_note((struct record) { .kind = KIND_VOID, .upto = op.position }, NULL);
+	if (result < 0) log_note((struct record) { .kind = KIND_VOID, .upto = op.position }, NULL, NULL);
 	errno = saved;
 	return result;
 }

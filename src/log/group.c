@@ -344,6 +344,7 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	g->vote = leader;
 	g->doubt = 0;
 	g->doubt_from = g->seq_bound = 0;
+	g->loses_end = false;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
 	diag_line(l->diag, DIAG_INFO, "log group=%s doubt ends with term %llu", g->label, (unsigned long long)term);
@@ -401,7 +402,8 @@ static struct segment_range lost_range(const struct log_group *g)
 	if (!(g->doubt & (DOUBT_ENTRIES | DOUBT_STATE))) return (struct segment_range) { 0 };
 	if (!lost.from) lost.from = g->doubt_from;
 	lost.from = u64_min(lost.from, g->doubt_from);
-	if (g->damaged.from && g->doubt_from >= g->damaged.from && !g->stranded.count) return lost;
+	bool has_end = g->damaged.from && g->doubt_from >= g->damaged.from && !g->loses_end;
+	if (has_end && !g->stranded.count) return lost;
 	lost.to = 0;
 	for (uint32_t i = 0; i < g->stranded.count; i++) {
 		uint64_t index = g->stranded.first + i;
@@ -488,6 +490,8 @@ void group_damaged(struct log_group *g, struct segment_range bad, const char *wh
 	ASSERT(bad.from > 0 && bad.from <= bad.to);
 	diag_count(l->diag, COUNTER_log_reads_damaged);
 	bool was_in_doubt = group_is_in_doubt(g);
+	struct segment_range before = lost_range(g);
+	g->loses_end |= before.from && !before.to;
 	g->damaged.from = g->damaged.from ? u64_min(g->damaged.from, bad.from) : bad.from;
 	g->damaged.to = u64_max(g->damaged.to, bad.to);
 	if (bad.to <= g->settled_index) g->contiguous_from = u64_max(g->contiguous_from, bad.to + 1);

@@ -234,6 +234,7 @@ struct log_group {
 
 	unsigned doubt; /* DOUBT_… */
 	uint64_t doubt_from;
+	bool loses_end; /* the doubt is also about entries without an end that anybody knows, found before what is `damaged` */
 	uint64_t seq_bound; /* no sequence above it can have been acknowledged, as far as the doubt goes */
 	bool is_end_unsure; /* while starting: what was lost last may have held any sequences */
 	char *doubt_why;    /* owned, NULL when not in doubt */

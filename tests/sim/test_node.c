@@ -332,6 +332,26 @@ static void a_doubt_about_the_end_is_not_forgotten(void **state)
 	bed_close(&b);
 }
 
+/* The newest message is lost; damage to an old one, which has an end, is found later. Of neither it is said that it is not there. */
+static void a_second_damage_does_not_end_the_first(void **state)
+{
+	struct bed b;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_ask_for(&b, "s.a", "the early one", "\"seq\":1");
+	for (unsigned i = 0; i < 60; i++) publish_much(&b, "s.b"); /* until it is in a segment */
+	bed_ask_for(&b, "s.a", "the rotten one", "\"seq\":62");
+	bed_stop(&b);
+	rot_of(&b, "the early one");
+	rot_of(&b, "the rotten one");
+	bed_boot(&b);
+	bed_ask_for(&b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":62}", "10077");
+	bed_ask_for(&b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}", "10077");
+	bed_ask_for(&b, "$JS.API.STREAM.MSG.GET.S", "{\"seq\":62}", "10077");
+	bed_close(&b);
+}
+
 /* S24: giving up what is lost fails, at whichever file call: the stream is as it was, and may be asked again without a start. */
 static unsigned recoveries_that_fail(enum sim_call call, enum err e, unsigned tries)
 {
@@ -412,6 +432,7 @@ int main(void)
 		cmocka_unit_test(what_killed_twice_stops_one_stream),
 		cmocka_unit_test(a_doubt_about_segments_is_not_forgotten),
 		cmocka_unit_test(a_doubt_about_the_end_is_not_forgotten),
+		cmocka_unit_test(a_second_damage_does_not_end_the_first),
 		cmocka_unit_test(a_failed_recovery_is_asked_again),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),

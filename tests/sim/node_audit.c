@@ -15,7 +15,13 @@ static bool keeper_is_there(struct world *w) { return keeper(w)->is_open && keep
 static struct book_stream *stream_of(const struct stream_care *c) { return &c->w->book.stream[c->index]; }
 
 void care_init(struct world *w, unsigned stream) { w->care[stream] = (struct stream_care) { .w = w, .index = stream }; }
-void care_deinit(struct stream_care *c) { mem_free(c->found); }
+void care_deinit(struct stream_care *c)
+{
+	mem_free(c->found);
+	mem_free(c->shown);
+	mem_free(c->lost);
+	mem_free(c->entry_of);
+}
 bool care_is_usable(const struct stream_care *c) { return c->care == CARE_OPEN; }
 
 void care_name(struct buf *b, const char *verb, const struct stream_care *c)
@@ -299,7 +305,12 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 		return;
 	}
 	if (is_refused(c, error_of(op))) return;
-	if (c->is_damaged && server_said_damaged(c->w, c->index)) { /* its numbers are as good as what could be read */
+	if (c->has_forgotten) {
+		if (++c->consumers_asked == s->consumer_count) move(c, c->stays_closed ? CARE_DONE : CARE_OPEN);
+		return;
+	}
+	bool may_be_off = c->is_in_doubt || (c->is_damaged && !c->w->knows_damage);
+	if (may_be_off && server_said_damaged(c->w, c->index)) { /* its numbers are as good as what could be read */
 		doubt_end(c);
 		return;
 	}
@@ -328,6 +339,26 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 	if (++c->consumers_asked == s->consumer_count) move(c, c->stays_closed ? CARE_DONE : CARE_OPEN);
 }
 
+/* The first look at a stream that goes on without what damage took. */
+static void given_up(struct stream_care *c)
+{
+	struct book_stream *s = stream_of(c);
+	const struct book_loss loss = { c->shown, c->shown_last, c->lost, c->lost_last };
+	c->skipped_from = s->last;
+	c->skipped_to = c->info.last_seq;
+	for (uint64_t seq = 1; seq <= c->until; seq++)
+		if (c->found[seq] == 'l' && (seq > c->shown_last || c->shown[seq] == '?'))
+			sim_count(c->w->s, "recovered message behind a gap");
+	book_recovered(&c->w->book, c->index, &c->info, c->found, &loss);
+	sim_count(c->w->s, "stream audited after a recovery");
+	c->is_given_up = false;
+	c->has_forgotten = true;
+	c->wants_full = false;
+	c->last_full = s->last;
+	memset(c->ids, 0, sizeof c->ids);
+	move(c, c->stays_closed ? CARE_DONE : CARE_OPEN);
+}
+
 static void audit_end(struct stream_care *c)
 {
 	if (c->is_in_doubt) {
@@ -336,6 +367,10 @@ static void audit_end(struct stream_care *c)
 	}
 	struct book_stream *s = stream_of(c);
 	struct buf tail = { 0 };
+	if (c->is_given_up) {
+		given_up(c);
+		return;
+	}
 	book_audit(&c->w->book, c->index, &c->info, c->found, world_now(c->w));
 	sim_count(c->w->s, c->wants_full ? "stream audited whole" : "stream audited");
 	c->wants_full = false;
@@ -359,6 +394,9 @@ static bool wants_message(struct stream_care *c, uint64_t seq)
 {
 	const struct book_stream *s = stream_of(c);
 	bool has_acks = s->kind == BOOK_WORKQUEUE || s->kind == BOOK_INTEREST;
+	/* After a loss many may be left out, so that none is given out twice. */
+	uint64_t from = c->is_given_up ? s->last : c->skipped_from, to = c->is_given_up ? c->until : c->skipped_to;
+	if (seq > from + AUDIT_WINDOW && seq + AUDIT_WINDOW < to) return false;
 	if (c->wants_full || seq + 30 > c->last_full || seq >= s->cap || s->slots[seq].presence == BOOK_MAYBE)
 		return true;
 	return (has_acks && s->slots[seq].presence != BOOK_GONE) || sim_below(c->w->s, 100) < 5;
@@ -423,6 +461,17 @@ static void message_got(struct peer_call *call, const struct wire_op *op)
 	ask_messages(c);
 }
 
+/* Which entries the server says are lost. */
+static void note_told(struct stream_care *c, struct slice info)
+{
+	const uint8_t *at = memmem(info.p, info.n, "\"doubt\":{", 9);
+	c->told_from = c->told_to = 0;
+	if (!at) return;
+	struct slice doubt = slice_from(info, (size_t)(at - info.p));
+	(void)!json_number(doubt, "from", &c->told_from);
+	(void)!json_number(doubt, "to", &c->told_to);
+}
+
 static void info_got(struct peer_call *call, const struct wire_op *op)
 {
 	struct stream_care *c = call->a;
@@ -458,6 +507,7 @@ static void info_got(struct peer_call *call, const struct wire_op *op)
 		(unsigned long long)i->messages, (unsigned long long)i->first_seq, (unsigned long long)i->last_seq,
 		(unsigned long long)i->deleted);
 	c->is_in_doubt = c->is_damaged && memmem(op->payload.p, op->payload.n, "\"doubt\":{", 9);
+	note_told(c, op->payload);
 	c->until = c->is_in_doubt ? u64_max(i->last_seq, stream_of(c)->last) : i->last_seq;
 	mem_free(c->found);
 	c->found = mem_alloc(c->until + 1);

@@ -81,7 +81,7 @@ void book_stream_reset(struct book_stream *s)
 {
 	mem_free(s->slots);
 	s->slots = NULL;
-	s->cap = s->last = s->replayed = s->unknown_count = 0;
+	s->cap = s->last = s->replayed = s->given_up = s->unknown_count = 0;
 	s->generation++;
 	for (unsigned i = 0; i < s->consumer_count; i++) {
 		mem_free(s->consumer[i].at);
@@ -156,6 +156,9 @@ static void put_at(struct book *b, struct book_pub *p, uint64_t seq, const char 
 	if (at->pub && at->pub != p)
 		book_violated(b, "TWO at one sequence: %s %s says %llu holds publish %llu, it was told to hold %llu",
 			s->name, who, ull(seq), ull(p->number), ull(at->pub->number));
+	if (!at->pub && seq <= s->given_up)
+		book_violated(b, "AGAIN: %s %s says %llu holds publish %llu, sequences up to %llu were given out",
+			s->name, who, ull(seq), ull(p->number), ull(s->given_up));
 	at->pub = p;
 	p->seq = seq;
 	p->outcome = BOOK_STORED;
@@ -401,10 +404,11 @@ static void replay_one(struct book *b, struct book_stream *s, uint64_t seq)
 	if (s->kind == BOOK_SUBJECT_NEW && p && live_count(s, seq, (int)p->subject) > s->limit)
 		book_violated(b, "LIMIT: %s holds more than %llu messages of a subject at %llu", s->name, ull(s->limit),
 			ull(seq));
-	if (s->kind == BOOK_MAX_MSGS && live_count(s, seq, -1) > s->limit) drop_oldest(s, seq, -1);
+	for (uint64_t n = s->kind == BOOK_MAX_MSGS ? live_count(s, seq, -1) : 0; n > s->limit; n--)
+		drop_oldest(s, seq, -1);
 	if (s->kind == BOOK_DISCARD_NEW && live_count(s, seq, -1) > s->limit)
 		book_violated(b, "LIMIT: %s holds more than %llu messages at %llu", s->name, ull(s->limit), ull(seq));
-	if (s->kind == BOOK_PER_SUBJECT && p && live_count(s, seq, (int)p->subject) > s->limit)
+	for (uint64_t n = s->kind == BOOK_PER_SUBJECT && p ? live_count(s, seq, (int)p->subject) : 0; n > s->limit; n--)
 		drop_oldest(s, seq, (int)p->subject);
 }
 
@@ -539,6 +543,79 @@ void book_audit(struct book *b, unsigned stream, const struct book_info *info, c
 	for (uint64_t seq = 1; seq <= info->last_seq && !b->violation[0]; seq++)
 		if (found[seq] != '?') audit_one(b, s, seq, found[seq]);
 	end_unknown(b, stream);
+	if (!b->violation[0]) audit_numbers(b, stream, info);
+}
+
+/* ---- what damage took is given up (S24) ---- */
+
+static unsigned how_lost(const struct book_loss *l, uint64_t seq)
+{
+	return l->lost && seq <= l->lost_last ? l->lost[seq] : 0;
+}
+
+static bool was_shown(const struct book_loss *l, uint64_t seq, char what)
+{
+	return seq <= l->shown_last && l->shown[seq] == what;
+}
+
+/* A message that was removed may be there again, when it was lost that it was. Then it may push out others, by a limit. */
+static bool has_come_back(const struct book_stream *s, const struct book_info *info, const char *found)
+{
+	for (uint64_t seq = 1; seq <= info->last_seq && seq < s->cap; seq++)
+		if (found[seq] == 'l' && book_presence(s, seq) == BOOK_GONE) return true;
+	return false;
+}
+
+static void check_given_up(
+	struct book *b, struct book_stream *s, uint64_t seq, char found, bool is_pushed, const struct book_loss *l)
+{
+	const struct book_pub *p = s->slots[seq].pub;
+	enum book_presence was = book_presence(s, seq);
+	if (found == 'l' && how_lost(l, seq) == BOOK_BYTES_GONE)
+		book_violated(b, "RESURRECTED: %s %llu is whole, its bytes were damaged", s->name, ull(seq));
+	if (found == 'l' && was == BOOK_GONE && was_shown(l, seq, 'a'))
+		book_violated(b, "RESURRECTED: %s %llu was not there while it was in doubt", s->name, ull(seq));
+	bool is_intact = was_shown(l, seq, 'l') || (l->lost && !how_lost(l, seq));
+	bool may_go = is_pushed || (!l->lost && s->kind == BOOK_INTEREST); /* its consumers may be gone */
+	if (found != 'l' && p && was == BOOK_LIVE && is_intact && !may_go)
+		book_violated(b,
+			"LOST: %s %llu (publish %llu) was intact, and is not there after the rest was given up",
+			s->name, ull(seq), ull(p->number));
+}
+
+/* What a lost record said of a message is forgotten: it may come again, or never have been acknowledged. */
+static void forget_entry(const struct book_stream *s, struct book_consumer *k, uint64_t seq)
+{
+	if (seq >= k->cap) return;
+	k->at[seq] = (struct book_entry) { .ack_tried = k->at[seq].ack_tried && s->kind != BOOK_WORKQUEUE };
+}
+
+static void take_truth(struct book_stream *s, uint64_t seq, char found)
+{
+	struct book_slot *at = &s->slots[seq];
+	for (unsigned k = 0; k < s->consumer_count; k++) forget_entry(s, &s->consumer[k], seq);
+	at->gone_ns = 0;
+	at->presence = found == 'l' ? BOOK_LIVE : BOOK_GONE;
+	if (found == 'l' || !at->pub) return;
+	at->pub->outcome = BOOK_ABSENT;
+	at->pub = NULL;
+}
+
+void book_recovered(
+	struct book *b, unsigned stream, const struct book_info *info, const char *found, const struct book_loss *loss)
+{
+	struct book_stream *s = &b->stream[stream];
+	if (s->last > info->last_seq) {
+		book_violated(b, "AGAIN: %s says its last sequence is %llu, %llu was given out", s->name,
+			ull(info->last_seq), ull(s->last));
+		return;
+	}
+	(void)book_slot(s, info->last_seq);
+	bool has_limit = s->kind == BOOK_MAX_MSGS || s->kind == BOOK_MAX_BYTES || s->kind == BOOK_PER_SUBJECT;
+	bool is_pushed = has_limit && has_come_back(s, info, found);
+	for (uint64_t seq = 1; seq <= s->last; seq++) check_given_up(b, s, seq, found[seq], is_pushed, loss);
+	for (uint64_t seq = 1; seq <= info->last_seq; seq++) take_truth(s, seq, found[seq]);
+	s->last = s->replayed = s->given_up = info->last_seq;
 	if (!b->violation[0]) audit_numbers(b, stream, info);
 }
 

@@ -91,6 +91,7 @@ struct book_stream {
 	struct book_slot *slots; /* owned, by sequence from 1 */
 	uint64_t cap, last;      /* highest sequence known to be given out */
 	uint64_t replayed;       /* limits were applied up to here */
+	uint64_t given_up;       /* damage was given up: up to here sequences are given out no more */
 	uint64_t unknown_count;  /* publishes with outcome UNKNOWN */
 	struct book_consumer consumer[BOOK_CONSUMERS_MAX];
 	unsigned consumer_count;
@@ -148,6 +149,18 @@ struct book_info {
 };
 /* found: by sequence 1..info->last_seq: 'l' live (book_seen was called), 'a' absent, '?' not asked. Resolves what was MAYBE or unknown. */
 void book_audit(struct book *b, unsigned stream, const struct book_info *info, const char *found, uint64_t now_ns);
+/* An operator has given up what damage took: what is there now is the truth from here on. shown: what was seen while it was in doubt, by
+ * sequence 1..shown_last, as `found`; a '?' was said to be damaged or lost. lost: by sequence 1..lost_last: where the bytes are gone, where the
+ * server said by name that they may be; NULL: not known, then it is asked only that what could be read in doubt still can. */
+enum { BOOK_BYTES_GONE = 1, BOOK_TOLD_LOST };
+struct book_loss {
+	const char *shown;
+	uint64_t shown_last;
+	const uint8_t *lost;
+	uint64_t lost_last;
+};
+void book_recovered(
+	struct book *b, unsigned stream, const struct book_info *info, const char *found, const struct book_loss *loss);
 /* A consumer's numbers when it is quiet. */
 struct book_consumer_info {
 	uint64_t delivered_sseq, floor_sseq, ack_pending, pending;

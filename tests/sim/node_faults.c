@@ -3,6 +3,8 @@
  * and, when all is said and done, flips bits in its files. */
 #include "sim/node_world.h"
 
+#include <stdio.h>
+
 #include "log_internal.h"
 
 /* ---- dying ---- */
@@ -181,4 +183,143 @@ bool faults_flip(struct world *w, char *where, size_t room)
 	unsigned bit = (unsigned)sim_below(w->s, 8);
 	(void)snprintf(where, room, "%s at %llu bit %u", v.path, (unsigned long long)at, bit);
 	return sim_disk_flip(w->n, v.path, at, bit) == OK;
+}
+
+/* ---- rot of a message ---- */
+
+enum { NEEDLE_BYTES = 24, HIT_ENTRY_BYTES_MAX = 256 * 1024 };
+struct hit {
+	struct world *w;
+	struct stream_care *c;
+	struct buf needle, file;
+	unsigned copies;
+	bool is_known; /* each copy was found inside an entry */
+	char where[200];
+};
+
+static void note_lost(struct stream_care *c, uint64_t seq)
+{
+	if (seq > c->lost_last || !c->lost) {
+		uint64_t last = u64_max(seq, c->w->book.stream[c->index].last);
+		uint64_t had = c->lost ? c->lost_last + 1 : 0;
+		c->lost = mem_realloc(c->lost, last + 1);
+		memset(c->lost + had, 0, last + 1 - had);
+		c->lost_last = last;
+	}
+	c->lost[seq] = BOOK_BYTES_GONE;
+}
+
+/* The whole entry in `file` that holds what is at `at`: nothing in it can be believed any more. */
+static bool note_entry(struct hit *h, size_t at)
+{
+	size_t from = at > HIT_ENTRY_BYTES_MAX ? at - HIT_ENTRY_BYTES_MAX : 0;
+	struct entry_head head;
+	struct batch_head batch;
+	struct record r;
+	for (size_t i = at; i-- > from;) {
+		struct slice in = slice_from(buf_slice(&h->file), i), body, records;
+		if (entry_next(&in, &head, &body) != OK || head.kind != ENTRY_COMMAND) continue;
+		if (i + entry_bytes(head.body_bytes) <= at) return false;
+		if (batch_open(body, &batch, &records) != OK) return false;
+		while (record_next(&records, &r) == OK)
+			if (r.seq && r.subject.n) note_lost(h->c, r.seq);
+		return true;
+	}
+	return false;
+}
+
+static void hit_file(void *arg, const char *path, uint64_t bytes)
+{
+	struct hit *h = arg;
+	size_t got = 0;
+	buf_clear(&h->file);
+	if (sim_disk_read(h->w->n, path, 0, buf_reserve(&h->file, bytes + 1), bytes, false, &got) != OK) return;
+	h->file.n = got;
+	for (const uint8_t *p = h->file.p;
+		(p = memmem(p, got - (size_t)(p - h->file.p), h->needle.p, h->needle.n)) != NULL; p++) {
+		size_t at = (size_t)(p - h->file.p);
+		unsigned bit = (unsigned)sim_below(h->w->s, 8);
+		h->is_known &= note_entry(h, at);
+		if (sim_disk_flip(h->w->n, path, at + sim_below(h->w->s, NEEDLE_BYTES), bit) != OK) h->is_known = false;
+		h->copies++;
+		(void)snprintf(h->where, sizeof h->where, "%s at %zu", path, at);
+		world_trace(h->w, "hit %s", h->where);
+	}
+}
+
+void faults_note_groups(struct world *w)
+{
+	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].group = server_group_of(w, i);
+}
+
+static void note_entry_of(struct stream_care *c, uint64_t seq, uint64_t index)
+{
+	if (seq >= c->entry_of_count) {
+		c->entry_of = mem_realloc(c->entry_of, 2 * (seq + 1) * sizeof *c->entry_of);
+		memset(c->entry_of + c->entry_of_count, 0, (2 * (seq + 1) - c->entry_of_count) * sizeof *c->entry_of);
+		c->entry_of_count = 2 * (seq + 1);
+	}
+	c->entry_of[seq] = index;
+}
+
+static void note_entries(struct world *w, const struct entry_head *h, struct slice body)
+{
+	struct batch_head batch;
+	struct slice records;
+	struct record r;
+	struct stream_care *c = NULL;
+	for (unsigned i = 0; i < w->book.stream_count; i++)
+		if (w->care[i].group == h->group) c = &w->care[i];
+	if (!c || batch_open(body, &batch, &records) != OK) return;
+	while (record_next(&records, &r) == OK)
+		if (r.seq && r.subject.n && r.seq <= w->book.stream[c->index].last) note_entry_of(c, r.seq, h->index);
+}
+
+static void note_file(void *arg, const char *path, uint64_t bytes)
+{
+	struct world *w = arg;
+	struct buf file = { 0 };
+	struct entry_head head;
+	struct slice body;
+	size_t got = 0;
+	if (sim_disk_read(w->n, path, 0, buf_reserve(&file, bytes + 1), bytes, false, &got) == OK) file.n = got;
+	for (size_t i = 0; i + ENTRY_HEAD_BYTES <= file.n; i += 8) {
+		struct slice in = slice_from(buf_slice(&file), i);
+		if (entry_next(&in, &head, &body) == OK && head.kind == ENTRY_COMMAND) note_entries(w, &head, body);
+	}
+	buf_deinit(&file);
+}
+
+void faults_note_entries(struct world *w) { sim_disk_each(w->n, ".", note_file, w); }
+
+/* A message that is there, with letters that no other has. */
+static const struct book_pub *choose_message(struct world *w)
+{
+	for (unsigned tries = 0; tries < 40; tries++) {
+		const struct book_stream *s = &w->book.stream[sim_below(w->s, w->book.stream_count)];
+		if (s->last == 0) continue;
+		uint64_t newest = world_chance(w, 50) ? 1 : 40;
+		uint64_t seq = s->last - sim_below(w->s, u64_min(s->last, world_chance(w, 60) ? newest : s->last));
+		const struct book_pub *p = s->slots[seq].pub;
+		if (p && p->payload_bytes >= 2 * NEEDLE_BYTES && book_presence(s, seq) == BOOK_LIVE) return p;
+	}
+	return NULL;
+}
+
+bool faults_hit(struct world *w, char *where, size_t room)
+{
+	const struct book_pub *p = choose_message(w);
+	if (!p) return false;
+	struct hit h = { .w = w, .c = &w->care[p->stream], .is_known = true };
+	struct buf payload = { 0 };
+	book_payload(p, &payload);
+	buf_append(&h.needle, payload.p + payload.n - NEEDLE_BYTES, NEEDLE_BYTES);
+	sim_disk_each(w->n, ".", hit_file, &h);
+	if (!h.is_known) w->knows_damage = false;
+	(void)snprintf(where, room, "%s %llu, %u times, %s", w->book.stream[p->stream].name, (unsigned long long)p->seq,
+		h.copies, h.where);
+	buf_deinit(&payload);
+	buf_deinit(&h.needle);
+	buf_deinit(&h.file);
+	return h.copies > 0;
 }

@@ -430,6 +430,11 @@ void ops_step(struct world *w, struct peer *p)
 	}
 }
 
+void ops_publish(struct world *w, struct peer *p, struct stream_care *c)
+{
+	if (p->is_open && p->has_greeted && care_is_usable(c)) publish(w, p, c, 0);
+}
+
 void ops_drain(struct world *w, struct peer *p)
 {
 	if (!p->is_open || !p->has_greeted) return;

@@ -73,7 +73,7 @@ static void world_tick(void *arg)
 	sim_after(w->s, world_between(w, 500 * NS_PER_US, 2 * NS_PER_MS), world_tick, w);
 }
 
-static bool is_violated(void *arg) { return ((struct world *)arg)->book.violation[0] != '\0'; }
+bool world_is_violated(void *arg) { return ((struct world *)arg)->book.violation[0] != '\0'; }
 
 /* ---- birth ---- */
 
@@ -145,12 +145,20 @@ static bool all_care(const struct world *w, enum care care, bool or_lost)
 	return true;
 }
 
-static bool are_open(void *arg) { return is_violated(arg) || all_care(arg, CARE_OPEN, false); }
-static bool are_done(void *arg) { return is_violated(arg) || all_care(arg, CARE_DONE, true); }
-
-static void wait_for(struct world *w, sim_done_fn *is_done, uint64_t limit_ns, const char *what)
+static bool are_open(void *arg) { return world_is_violated(arg) || all_care(arg, CARE_OPEN, false); }
+bool world_is_settled(void *arg)
 {
-	if (is_violated(w) || sim_run_until(w->s, is_done, w, limit_ns)) return;
+	const struct world *w = arg;
+	bool all = true;
+	for (unsigned i = 0; i < w->book.stream_count; i++)
+		all &= w->care[i].care == CARE_OPEN || w->care[i].care >= CARE_DONE;
+	return world_is_violated(arg) || all;
+}
+static bool are_done(void *arg) { return world_is_violated(arg) || all_care(arg, CARE_DONE, true); }
+
+void world_wait_for(struct world *w, sim_done_fn *is_done, uint64_t limit_ns, const char *what)
+{
+	if (world_is_violated(w) || sim_run_until(w->s, is_done, w, limit_ns)) return;
 	struct buf b = { 0 };
 	for (unsigned i = 0; i < w->book.stream_count; i++)
 		buf_printf(&b, " %s kind %d care %d publishes %u pulls %u acks %u", w->book.stream[i].name,
@@ -163,9 +171,9 @@ static void wait_for(struct world *w, sim_done_fn *is_done, uint64_t limit_ns, c
 	buf_deinit(&b);
 }
 
-static void run_for(struct world *w, uint64_t ns)
+void world_run_for(struct world *w, uint64_t ns)
 {
-	if (!is_violated(w)) (void)!sim_run_until(w->s, is_violated, w, ns);
+	if (!world_is_violated(w)) (void)!sim_run_until(w->s, world_is_violated, w, ns);
 }
 
 enum audit { AUDIT_NEW, AUDIT_WHOLE, AUDIT_LAST };
@@ -175,7 +183,7 @@ static void audit_all(struct world *w, enum audit how, const char *what)
 		w->care[i].stays_closed = how == AUDIT_LAST;
 		if (w->care[i].care != CARE_CREATE) care_audit(&w->care[i], 0, how != AUDIT_NEW);
 	}
-	wait_for(w, how == AUDIT_LAST ? are_done : are_open, SECONDS(60), what);
+	world_wait_for(w, how == AUDIT_LAST ? are_done : are_open, SECONDS(60), what);
 }
 
 static bool is_all_drained(const struct world *w)
@@ -189,25 +197,25 @@ static bool is_all_drained(const struct world *w)
 static void drain(struct world *w)
 {
 	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].is_draining = true;
-	for (unsigned round = 0; round < 25 && !is_violated(w) && !is_all_drained(w); round++) {
-		run_for(w, SECONDS(3));
+	for (unsigned round = 0; round < 25 && !world_is_violated(w) && !is_all_drained(w); round++) {
+		world_run_for(w, SECONDS(3));
 		audit_all(w, AUDIT_NEW, "the audit of a drain");
 	}
-	if (!is_violated(w) && !is_all_drained(w))
+	if (!world_is_violated(w) && !is_all_drained(w))
 		book_violated(&w->book, "STUCK: consumers have something left that does not come");
 	for (unsigned i = 0; i < w->book.stream_count; i++) w->care[i].is_draining = false;
 }
 
-static bool is_serving(void *arg)
+bool world_is_serving(void *arg)
 {
 	const struct world *w = arg;
 	const struct node *n = server_node(w);
-	return is_violated(arg) || (n && n->state == NODE_SERVING);
+	return world_is_violated(arg) || (n && n->state == NODE_SERVING);
 }
 static bool is_down(void *arg)
 {
 	const struct world *w = arg;
-	return is_violated(arg) || sim_node_state(w->n) == SIM_DOWN || sim_node_state(w->n) == SIM_OFF;
+	return world_is_violated(arg) || sim_node_state(w->n) == SIM_DOWN || sim_node_state(w->n) == SIM_OFF;
 }
 
 static void check_hashes(struct world *w, const uint64_t before[BOOK_STREAMS_MAX], const char *what)
@@ -225,12 +233,12 @@ static void check_hashes(struct world *w, const uint64_t before[BOOK_STREAMS_MAX
 
 static void stop_cleanly(struct world *w)
 {
-	if (is_violated(w)) return;
+	if (world_is_violated(w)) return;
 	w->was_stopped = false;
 	node_stop(server_node(w), false);
 	io_timer_start(sim_node_io(w->n), &w->nudge, 0); /* a turn of the loop */
-	wait_for(w, is_down, SECONDS(30), "a clean stop");
-	if (!is_violated(w) && !w->was_stopped) book_violated(&w->book, "STOP: the node died instead");
+	world_wait_for(w, is_down, SECONDS(30), "a clean stop");
+	if (!world_is_violated(w) && !w->was_stopped) book_violated(&w->book, "STOP: the node died instead");
 	sim_count(w->s, "clean stop");
 }
 
@@ -284,38 +292,38 @@ static bool is_still_there(struct world *w, char *where, size_t room)
 static void erases(struct world *w)
 {
 	char where[300] = "";
-	for (unsigned round = 0; round < 3 && !is_violated(w); round++) {
+	for (unsigned round = 0; round < 3 && !world_is_violated(w); round++) {
 		for (unsigned i = 0; i < w->book.stream_count; i++) care_delete(&w->care[i]);
-		wait_for(w, are_open, SECONDS(60), "a delete");
-		run_for(w, MILLIS(world_between(w, 0, 2500)));
-		if (is_violated(w) || world_chance(w, 50)) continue;
+		world_wait_for(w, are_open, SECONDS(60), "a delete");
+		world_run_for(w, MILLIS(world_between(w, 0, 2500)));
+		if (world_is_violated(w) || world_chance(w, 50)) continue;
 		sim_node_crash(w->n, world_chance(w, 50) ? SIM_POWER : SIM_KILL);
 		sim_count(w->s, "crash while erasing");
-		run_for(w, MILLIS(10));
-		wait_for(w, is_serving, SECONDS(30), "a start while erasing");
-		wait_for(w, are_open, SECONDS(60), "serving while erasing");
+		world_run_for(w, MILLIS(10));
+		world_wait_for(w, world_is_serving, SECONDS(30), "a start while erasing");
+		world_wait_for(w, are_open, SECONDS(60), "serving while erasing");
 	}
-	for (unsigned n = 0; n < 40 && !is_violated(w) && is_still_there(w, where, sizeof where); n++)
-		run_for(w, SECONDS(2));
-	if (!is_violated(w) && where[0]) book_violated(&w->book, "ERASED and still there: %s", where);
+	for (unsigned n = 0; n < 40 && !world_is_violated(w) && is_still_there(w, where, sizeof where); n++)
+		world_run_for(w, SECONDS(2));
+	if (!world_is_violated(w) && where[0]) book_violated(&w->book, "ERASED and still there: %s", where);
 }
 
 static void restarts(struct world *w)
 {
 	uint64_t hash[BOOK_STREAMS_MAX] = { 0 };
 	w->nudge.fire = nothing;
-	run_for(w, SECONDS(1));
-	if (is_violated(w)) return;
+	world_run_for(w, SECONDS(1));
+	if (world_is_violated(w)) return;
 	server_hashes(w, hash);
 	stop_cleanly(w);
-	wait_for(w, is_serving, SECONDS(30), "a start after a clean stop");
-	if (!is_violated(w)) check_hashes(w, hash, "a clean stop");
-	run_for(w, SECONDS(1));
-	if (is_violated(w)) return;
+	world_wait_for(w, world_is_serving, SECONDS(30), "a start after a clean stop");
+	if (!world_is_violated(w)) check_hashes(w, hash, "a clean stop");
+	world_run_for(w, SECONDS(1));
+	if (world_is_violated(w)) return;
 	sim_node_crash(w->n, world_chance(w, 50) ? SIM_POWER : SIM_KILL);
-	run_for(w, MILLIS(10));
-	wait_for(w, is_serving, SECONDS(30), "a start after a crash in peace");
-	if (!is_violated(w)) check_hashes(w, hash, "a crash in peace");
+	world_run_for(w, MILLIS(10));
+	world_wait_for(w, world_is_serving, SECONDS(30), "a start after a crash in peace");
+	if (!world_is_violated(w)) check_hashes(w, hash, "a crash in peace");
 	audit_all(w, AUDIT_LAST, "the last audit");
 }
 
@@ -324,14 +332,14 @@ static void judge_rot(struct world *w, const char *where)
 {
 	w->may_refuse = true;
 	w->stays_down = false;
-	if (!sim_run_until(w->s, is_serving, w, SECONDS(20))) {
+	if (!sim_run_until(w->s, world_is_serving, w, SECONDS(20))) {
 		if (!strstr(w->words, "[FTL]") || server_is_up(w))
 			book_violated(
 				&w->book, "SILENT: the node does not serve after rot of %s:\n%s", where, w->words);
 		sim_count(w->s, "rot refused the node");
 		return;
 	}
-	if (is_violated(w)) return;
+	if (world_is_violated(w)) return;
 	for (unsigned i = 0; i < w->book.stream_count; i++) {
 		w->care[i].is_damaged = true;
 		w->care[i].refused = 0;
@@ -340,26 +348,48 @@ static void judge_rot(struct world *w, const char *where)
 	bool any = false;
 	for (unsigned i = 0; i < w->book.stream_count; i++) any |= w->care[i].care == CARE_LOST;
 	if (!any) sim_count(w->s, "rot did no harm");
-	if (w->book.violation[0]) world_trace(w, "rot was %s", where);
+}
+
+/* So that damage finds something in the journal too. */
+static void more_traffic(struct world *w)
+{
+	audit_all(w, AUDIT_NEW, "opening again");
+	w->is_silent = false;
+	world_run_for(w, MILLIS(world_between(w, 100, 900)));
+	w->is_silent = true;
+	world_run_for(w, SECONDS(2)); /* no pull waits any more: nothing tells of what comes last */
+	for (unsigned i = 0; i < w->book.stream_count && !world_is_violated(w); i++)
+		if (world_chance(w, 50)) ops_publish(w, &w->peer[1], &w->care[i]);
+	audit_all(w, AUDIT_WHOLE, "the audit before rot");
+	if (!world_is_violated(w)) faults_note_groups(w);
 }
 
 static void rot(struct world *w)
 {
 	char where[300] = "";
 	bool is_clean = world_chance(w, 60);
-	if (is_violated(w) || !world_chance(w, 35)) return;
+	if (world_is_violated(w) || !world_chance(w, 50)) return;
+	w->knows_damage = world_chance(w, 60);
+	if (w->knows_damage) more_traffic(w);
+	if (world_is_violated(w)) return;
 	w->stays_down = true;
 	if (is_clean)
 		stop_cleanly(w);
 	else
 		sim_node_crash(w->n, SIM_POWER);
-	run_for(w, MILLIS(10));
-	for (unsigned flips = (unsigned)world_between(w, 1, 3), i = 0; i < flips && !is_violated(w); i++) {
-		if (!faults_flip(w, where, sizeof where)) continue;
+	world_run_for(w, MILLIS(10));
+	if (w->knows_damage) faults_note_entries(w);
+	for (unsigned flips = (unsigned)world_between(w, 1, 3), i = 0; i < flips && !world_is_violated(w); i++) {
+		bool is_flipped =
+			w->knows_damage ? faults_hit(w, where, sizeof where) : faults_flip(w, where, sizeof where);
+		if (!is_flipped) continue;
 		world_trace(w, "flipped %s", where);
 		sim_count(w->s, "fault bit flipped");
 	}
-	if (!is_violated(w)) judge_rot(w, where);
+	memset(w->print, 0, sizeof w->print); /* what damage takes need not come again */
+	if (!world_is_violated(w)) judge_rot(w, where);
+	if (!world_is_violated(w) && server_is_up(w)) recover_all(w);
+	if (world_is_violated(w)) world_trace(w, "rot was %s", where);
 }
 
 static void count(void *arg, const char *name, uint64_t count) { sim_batch_count(arg, name, count); }
@@ -368,16 +398,16 @@ static bool seed_run(struct batch *st, uint64_t seed)
 {
 	struct world *w = NEW(struct world);
 	world_open(w, st, seed);
-	run_for(w, MILLIS(world_between(w, 1500, 4500)));
+	world_run_for(w, MILLIS(world_between(w, 1500, 4500)));
 	faults_end(w);
 	w->is_silent = true;
-	wait_for(w, are_open, SECONDS(60), "serving after the faults");
+	world_wait_for(w, are_open, SECONDS(60), "serving after the faults");
 	audit_all(w, AUDIT_WHOLE, "the audit after the faults");
 	drain(w);
 	erases(w);
 	restarts(w);
 	rot(w);
-	bool bad = is_violated(w);
+	bool bad = world_is_violated(w);
 	if (bad || !st->is_quiet)
 		(void)printf("seed %" PRIu64
 			     " streams %u publishes %zu boots %u deaths %u time %.1f s events %llu | %s\n",
@@ -415,6 +445,10 @@ static const struct batch_floor floors[] = {
 	{ "fault disk full", 0.2 },
 	{ "fault bit flipped", 0.2 },
 	{ "rot left a stream readable", 0.02 },
+	{ "recovery", 0.1 },
+	{ "recovery interrupted", 0.1 },
+	{ "recovery failed", 0.03 },
+	{ "recovered message behind a gap", 0.005 },
 	{ "client vanishes", 1 },
 	{ "half a message", 0.5 },
 	{ "stream audited whole", 4 },
@@ -455,12 +489,15 @@ static const struct batch_bug bugs[] = {
 	{ "bug_expected_stream_ignored", 80, 0 },
 	{ "bug_stream_delete_not_replayed", 150, 0 },
 	{ "bug_doubt_hidden", 200, 0 },
+	{ "bug_s24_gap_is_end", 200, 0 },
+	{ "bug_s24_seqs_again", 200, 0 },
 	/* of the rooms below, end to end */
 	{ "bug_s15_slots_kept", 80, 0 },
 	{ "bug_s15_copied_whole", 80, 0 },
 	{ "bug_s15_list_forgotten", 80, 0 },
 	{ "bug_s6_cut_damage", 150, 0 },
 	{ "bug_s9_state_index", 80, 0 },
+	{ "bug_s19_install_unsynced", 200, 0 },
 };
 
 /* ---- main ---- */

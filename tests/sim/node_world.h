@@ -6,6 +6,7 @@
  *   node_ops.c     what clients do at random
  *   node_audit.c   stream by stream: creating, lone operations (purge, delete), audits against the books
  *   node_faults.c  what happens to the machine
+ *   node_recover.c an operator gives up what damage took
  *   node_sim.c     seeds, phases, floors */
 #ifndef THEBES_TESTS_SIM_NODE_WORLD_H
 #define THEBES_TESTS_SIM_NODE_WORLD_H
@@ -42,6 +43,8 @@ struct stream_care {
 	bool wants_full;      /* of the audit */
 	bool is_damaged;      /* bits have rotted: it may be refused, or only be read, if that is said */
 	bool is_in_doubt;     /* the audit has seen that it can only be read */
+	bool is_given_up;     /* what is lost of it: the next audit shows what is true from then on */
+	bool has_forgotten;   /* so have its consumers: their numbers are not known */
 	unsigned refused;     /* times that it was, then */
 	bool stays_closed;    /* after the audit: DONE */
 	bool perhaps_deleted; /* its deletion was not answered */
@@ -50,6 +53,16 @@ struct stream_care {
 	unsigned asked;
 	uint64_t at, until;
 	char *found; /* owned, by sequence up to `until` */
+	/* damage: what was found while it was in doubt, and which sequences are no more; owned, NULL: none, not known */
+	char *shown;
+	uint64_t shown_last;
+	uint8_t *lost;
+	uint64_t lost_last;
+	uint64_t group;     /* as of when it was damaged */
+	uint64_t *entry_of; /* owned: the index that holds a sequence; 0: not known */
+	uint64_t entry_of_count;
+	uint64_t told_from, told_to; /* entries that the server said are lost, perhaps among others; to 0: no end */
+	uint64_t skipped_from, skipped_to; /* sequences between them nobody was given */
 	struct book_info info;
 	unsigned consumers_asked;
 	uint64_t last_full;
@@ -88,6 +101,13 @@ struct world {
 	bool is_silent; /* clients begin nothing new */
 	uint64_t full_until_ns, io_error_until_ns, capacity_bytes;
 	uint64_t next_fault_ns, fault_pace_ms, settle_permille;
+	bool knows_damage; /* every byte that rotted belongs to a message that is noted as lost */
+	struct recovery {
+		bool is_asked;
+		enum { RECOVERY_SILENT, RECOVERY_DONE, RECOVERY_REFUSED, RECOVERY_NOT_IN_DOUBT } answer;
+		char words[300];
+		uint64_t next_seq;
+	} recovery;
 	uint64_t next_id;
 	unsigned load; /* percent: how eager clients are */
 	uint64_t slow_until_ns[WORLD_PEERS];
@@ -127,6 +147,8 @@ uint64_t server_group_of(const struct world *w, unsigned stream); /* 0: not serv
 
 /* One client's turn. */
 void ops_step(struct world *w, struct peer *p);
+/* One message to that stream, if the client and the stream are there. */
+void ops_publish(struct world *w, struct peer *p, struct stream_care *c);
 /* At the end: pulls everything of every consumer and acknowledges it. */
 void ops_drain(struct world *w, struct peer *p);
 
@@ -136,6 +158,25 @@ void faults_step(struct world *w);
 void faults_end(struct world *w); /* all of them, for good */
 /* Flips a bit of a file, the machine being down; `where` says which. */
 must_check bool faults_flip(struct world *w, char *where, size_t room);
+/* The same in a message, wherever it is stored: everything in the entry that holds it is noted as lost. */
+must_check bool faults_hit(struct world *w, char *where, size_t room);
+/* Before that: which entry holds which message. The server must be up when the groups are noted, and down when the entries are. */
+void faults_note_groups(struct world *w);
+void faults_note_entries(struct world *w);
+
+/* ---- node_recover.c ---- */
+
+/* Gives up what is lost of each stream that is in doubt, while the machine crashes and its disk fails; audits what is left, lets clients go
+ * on with it. */
+void recover_all(struct world *w);
+
+/* ---- node_sim.c ---- */
+
+void world_wait_for(struct world *w, sim_done_fn *is_done, uint64_t limit_ns, const char *what);
+void world_run_for(struct world *w, uint64_t ns);
+bool world_is_violated(void *arg);
+bool world_is_serving(void *arg); /* or violated */
+bool world_is_settled(void *arg); /* all streams are open, done or lost; or violated */
 
 /* ---- node_audit.c ---- */
 

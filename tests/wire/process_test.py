@@ -122,6 +122,14 @@ class ProcessTest(unittest.TestCase):
         server = self.start("ping_interval: 120\n")  # starts all the same, and says it
         self.assertRegex(server.log(), r"\[WRN\] .*ping_interval")
 
+    def test_a_large_max_payload_is_a_line_in_the_log(self):
+        path = os.path.join(self.tmp.name, "large.conf")
+        with open(path, "w") as f:
+            f.write("max_payload: 9mb\n")
+        self.assertEqual(self.run_server("-t", "-c", path)[0], 0)
+        server = self.start("max_payload: 9mb\n")
+        self.assertRegex(server.log(), r"\[WRN\] Maximum payloads over")
+
     def test_flags_that_are_not_known(self):
         for flag, said in (("-x", "flag provided but not defined: -x"), ("--nope=1", "flag provided but not defined: -nope"),
                            ("-p", "flag needs an argument: -p"), ("-p=x", 'invalid value "x" for flag -p')):

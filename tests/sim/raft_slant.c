@@ -516,6 +516,17 @@ static void unlisted_open(struct raft_world *w)
 	w->voter_count = 2;
 }
 
+/* One of the first two leads, a, and adds the third, c. */
+static void add_third(struct raft_world *w)
+{
+	struct slant_at *at = &w->at;
+	if (!is_led(w) || at->a == 2) return;
+	at->b = 1 - at->a;
+	at->c = 2;
+	raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_ADD, w->machine[2].raft_id);
+	step_to(w, 1);
+}
+
 static void unlisted_step(struct raft_world *w)
 {
 	struct slant_at *at = &w->at;
@@ -523,13 +534,7 @@ static void unlisted_step(struct raft_world *w)
 	struct group_status s;
 	if (n && n->change[0].busy) return;
 	switch (at->step) {
-	case 0:
-		if (!is_led(w) || at->a == 2) return;
-		at->b = 1 - at->a;
-		at->c = 2;
-		raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_ADD, w->machine[2].raft_id);
-		step_to(w, 1);
-		return;
+	case 0: add_third(w); return;
 	case 1:
 		if (!n || !is_late(w, 1000)) return;
 		at->mark = raft_disk_newest(&w->machine[at->a]);
@@ -569,13 +574,7 @@ static void stale_step(struct raft_world *w)
 	struct group_status s;
 	if (at->step < 4 && n && n->change[0].busy && at->step != 3) return;
 	switch (at->step) {
-	case 0:
-		if (!is_led(w) || at->a == 2) return;
-		at->b = 1 - at->a;
-		at->c = 2;
-		raft_node_change(raft_node_of(&w->machine[at->a]), 0, GROUP_ADD, w->machine[2].raft_id);
-		step_to(w, 1);
-		return;
+	case 0: add_third(w); return;
 	case 1:
 		if (!n || !is_late(w, 2000)) return;
 		raft_node_change(n, 0, GROUP_PROMOTE, w->machine[2].raft_id);

@@ -369,6 +369,18 @@ static void publish_bytes(struct bed *b, int peer, unsigned count, size_t bytes)
 	buf_deinit(&text);
 }
 
+/* Peer 0 subscribes and then reads nothing; the session of peer 1, who will publish. */
+static struct client *join_slow_and_fast(struct bed *b, const char *subs)
+{
+	join_quietly(b, 0);
+	struct client *fast = join_quietly(b, 1);
+	say(b, 0, subs);
+	say(b, 0, "PING\r\n");
+	hear(b, 0, "PONG\r\n");
+	sim_client_read(b->peer[0], false);
+	return fast;
+}
+
 static bool producer_has_rested(void *arg) { return ((struct bed *)arg)->clients.stats.stalls > 0; }
 
 static void a_producer_rests_when_its_consumer_is_nearly_full(void **state)
@@ -376,11 +388,7 @@ static void a_producer_rests_when_its_consumer_is_nearly_full(void **state)
 	struct bed *b = *state;
 	b->options.max_pending_bytes = 4 * 1024 * 1024;
 	options_set(b);
-	join_quietly(b, 0);
-	struct client *fast = join_quietly(b, 1);
-	say(b, 0, "SUB foo 1\r\nPING\r\n");
-	hear(b, 0, "PONG\r\n");
-	sim_client_read(b->peer[0], false);
+	struct client *fast = join_slow_and_fast(b, "SUB foo 1\r\n");
 	publish_bytes(b, 1, 60, 64 * 1024);
 	assert_true(sim_run_until(b->sim, producer_has_rested, b, SECONDS(5)));
 	assert_true(fast->conn.paused & CONN_PAUSE_STALL);
@@ -397,11 +405,7 @@ static void a_producer_does_not_rest_when_told_not_to(void **state)
 	b->options.max_pending_bytes = 4 * 1024 * 1024;
 	b->options.no_stall = true;
 	options_set(b);
-	join_quietly(b, 0);
-	join_quietly(b, 1);
-	say(b, 0, "SUB foo 1\r\nPING\r\n");
-	hear(b, 0, "PONG\r\n");
-	sim_client_read(b->peer[0], false);
+	(void)join_slow_and_fast(b, "SUB foo 1\r\n");
 	publish_bytes(b, 1, 60, 64 * 1024);
 	say(b, 1, "PING\r\n");
 	hear_within(b, 1, "PONG\r\n", SECONDS(5));
@@ -413,11 +417,7 @@ static void a_consumer_that_is_too_slow_is_closed(void **state)
 	struct bed *b = *state;
 	b->options.max_pending_bytes = 1024 * 1024;
 	options_set(b);
-	join_quietly(b, 0);
-	join_quietly(b, 1);
-	say(b, 0, "SUB foo 1\r\nSUB foo.> 2\r\nPING\r\n");
-	hear(b, 0, "PONG\r\n");
-	sim_client_read(b->peer[0], false);
+	(void)join_slow_and_fast(b, "SUB foo 1\r\nSUB foo.> 2\r\n");
 	publish_bytes(b, 1, 40, 64 * 1024);
 	say(b, 1, "PING\r\n");
 	hear_within(b, 1, "PONG\r\n", SECONDS(5));
@@ -464,11 +464,7 @@ static void who_asks_and_never_reads_is_too_slow(void **state)
 static void who_takes_nothing_is_closed_after_the_write_deadline(void **state)
 {
 	struct bed *b = *state;
-	join_quietly(b, 0);
-	join_quietly(b, 1);
-	say(b, 0, "SUB foo 1\r\nPING\r\n");
-	hear(b, 0, "PONG\r\n");
-	sim_client_read(b->peer[0], false);
+	(void)join_slow_and_fast(b, "SUB foo 1\r\n");
 	publish_bytes(b, 1, 10, 64 * 1024);
 	sim_run_for(b->sim, SECONDS(12));
 	assert_int_equal(b->clients.stats.slow_deadline, 1);

@@ -121,18 +121,25 @@ static enum err watched_take(void *owner, struct group_load *l)
 	return e;
 }
 
+/* The late one starts, and is given everything by an install; `ops` lives as long as it. */
+static void open_watched(struct scene *x, struct group_ops *ops)
+{
+	open(x, &small, true, 300);
+	fixture_start(&x->f, x->late->index);
+	*ops = chain_ops;
+	ops->load = watched_load;
+	ops->take = watched_take;
+	x->late->chain.group->ops = ops;
+	watched.owner = &x->late->chain;
+	watched.loads = watched.takes = 0;
+}
+
 static void test_install_loads_apart(void **state)
 {
 	struct scene x;
-	struct group_ops ops = chain_ops;
+	struct group_ops ops;
 	(void)state;
-	open(&x, &small, true, 300);
-	fixture_start(&x.f, x.late->index);
-	ops.load = watched_load;
-	ops.take = watched_take;
-	x.late->chain.group->ops = &ops;
-	watched.owner = &x.late->chain;
-	watched.loads = watched.takes = 0;
+	open_watched(&x, &ops);
 	assert_true(fixture_until(&x.f, fixture_all_applied, 20000));
 	assert_int_equal(watched.loads, 1);
 	assert_int_equal(watched.takes, 1);
@@ -143,15 +150,9 @@ static void test_install_loads_apart(void **state)
 static void test_install_closed_while_loading(void **state)
 {
 	struct scene x;
-	struct group_ops ops = chain_ops;
+	struct group_ops ops;
 	(void)state;
-	open(&x, &small, true, 300);
-	fixture_start(&x.f, x.late->index);
-	ops.load = watched_load;
-	ops.take = watched_take;
-	x.late->chain.group->ops = &ops;
-	watched.owner = &x.late->chain;
-	watched.loads = watched.takes = 0;
+	open_watched(&x, &ops);
 	watched.closes = x.f.s;
 	for (unsigned i = 0; i < 20000 && !watched.loads; i++) fixture_run(&x.f, 1);
 	fixture_run(&x.f, 100);

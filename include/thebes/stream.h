@@ -196,10 +196,27 @@ void stream_turn_end(struct stream *s);
 /* ---- reading ---- */
 
 enum { STREAM_BLOCK_SEQS = 1024 }; /* sequences are indexed in blocks that begin at multiples of it */
-/* The same counts that num_pending needs, exact: live messages with sequence >= from whose subject matches. `filters` are subject patterns,
- * 0 = all. When `from` lies inside a block that must be read to be exact, ERR_AGAIN is returned and *upper is an upper bound. */
-must_check enum err stream_count(
-	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper);
+/* The same counts that num_pending needs, exact, in steps: live messages with sequence >= from whose subject matches. What is stored or removed
+ * between two steps is the caller's to count, where stream_count_is_past says so; after a purge it begins anew. */
+struct stream_counter {
+	uint64_t n, bound; /* counted so far; never fewer than there are in the end */
+	/* private */
+	const struct slice *filters; /* borrowed until stream_count_end: patterns, count 0 = all */
+	size_t filter_count;
+	bool by_subject, is_done;
+	uint64_t from, next,
+		births; /* next: id of a subject, or number of a block; subjects that were born by then are in the memo */
+	uint8_t *memo; /* owned: per subject id 0, or 1 + whether it matches; NULL: not remembered */
+	uint32_t memo_ids;
+};
+/* ERR_AGAIN: the block that `from` lies in must be read to be exact: it is not counted, the rest is. */
+must_check enum err stream_count_begin(const struct stream *s, struct stream_counter *c, const struct slice *filters,
+	size_t filter_count, uint64_t from);
+/* True when all is counted. *work: as in stream_next_candidate. */
+must_check bool stream_count_more(const struct stream *s, struct stream_counter *c, uint64_t *work);
+/* Has it counted this message, of a matching subject, already? If it is removed, before that; if it was stored, after that. */
+bool stream_count_is_past(const struct stream *s, const struct stream_counter *c, uint64_t seq, struct slice subject);
+void stream_count_end(struct stream_counter *c);
 /* Lowest sequence >= from that is alive and may match (its block holds a matching subject); 0 = none. *work: what looking may cost, about
  * nanoseconds, which are taken off; when it is used up (0) the answer is how far it looked: nothing below matches. */
 uint64_t stream_next_candidate(

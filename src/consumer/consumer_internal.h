@@ -118,13 +118,16 @@ struct consumer {
 	struct list waiting;
 	size_t waiting_count;
 	uint64_t num_pending; /* matching messages above live_sseq */
-	bool num_pending_known, reading, deleting, counting;
+	bool num_pending_known, reading, deleting;
 	struct stream_read read;
 	uint64_t scanned_to; /* nothing to deliver below it, though the index may say so */
 	uint64_t work;       /* what it may still do in this turn */
-	/* count.c: num_pending is being made exact */
+	/* count.c: num_pending is being made exact: its block is being read; the index is being counted */
+	bool counting, walking;
 	struct stream_read count_read;
-	uint64_t count_from, count_next, count_found, count_besides, count_delivered;
+	struct stream_counter counter;
+	uint64_t count_from, count_next, count_live; /* count_live: live_sseq when it began */
+	uint64_t count_found, count_besides, count_delivered, count_removed;
 	struct list count_waits;   /* of consumer_wait */
 	struct list link_by_dirty; /* something to deliver or to log at the end of the turn */
 	struct list link_by_id;
@@ -204,9 +207,12 @@ void consumer_schedule(struct pending *p, uint64_t delay_ns);
 void consumer_rest(struct consumer *k);         /* restarts the clock of inactivity */
 void consumer_drop_unheard(struct consumer *k); /* requests of clients that went: they count for nothing */
 /* count.c */
-uint64_t consumer_num_pending(struct consumer *k);      /* an upper bound while it is being counted */
-void consumer_pending_changed(struct consumer *k);      /* count it anew when asked */
-void consumer_count_turn(struct consumer *k);           /* at the end of the turn: goes on for who waits */
+uint64_t consumer_num_pending(struct consumer *k); /* an upper bound while it is being counted */
+void consumer_pending_changed(struct consumer *k); /* count it anew when asked */
+/* At the end of the turn: goes on for who waits, and takes what that costs off *work. */
+void consumer_count_turn(struct consumer *k, uint64_t *work);
+void consumer_count_stored(struct consumer *k, uint64_t seq, struct slice subject); /* one that matches */
+void consumer_count_removed(struct consumer *k, uint64_t seq, struct slice subject);
 void consumer_count_end(struct consumer *k, bool gone); /* answers who waits: as far as it is known, or that it went */
 /* facts.c */
 bool pending_lacks_facts(const struct pending *p);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How many messages a consumer has before it, exactly. Whole blocks are counted by the index; the block in which the consumer stands must be
- * looked into when several subjects share it: in memory at once, else from disk while whoever asks waits. */
+/* How many messages a consumer has before it, exactly. The block in which the consumer stands must be looked into when several subjects share
+ * it: in memory at once, else from disk. The rest is counted by the index, in as many turns as it takes. Whoever asks waits meanwhile.
+ *
+ *   all = last ones of subjects (count_besides) + read in its block (count_found) + by the index (counter.n)
+ *   num_pending = all - what was delivered or removed since it was counted */
 #include "consumer_internal.h"
 
 enum { COUNT_MSGS = 256, COUNT_BYTES = 256 * 1024 };
+enum { FIRST_WORK = 250 * 1000, TURN_WORK = 1000 * 1000 }; /* about nanoseconds: at once; of a consumer in a turn */
 
 static void finish(struct consumer *k, bool known, uint64_t n)
 {
@@ -29,6 +33,22 @@ static void note(struct consumer *k, const struct stream_read *r)
 }
 
 static void count_read_done(struct stream_read *r);
+
+/* Goes on with the index; true when it is done, with the number in *n. Who does not lead has no turns to do it in. */
+static bool walk(struct consumer *k, uint64_t work, uint64_t *n)
+{
+	if (!k->all->leading) work = UINT64_MAX;
+	k->walking = !stream_count_more(k->all->stream, &k->counter, &work);
+	if (k->walking) {
+		consumer_mark(k);
+		consumer_wake(k);
+		return false;
+	}
+	uint64_t all = k->count_besides + k->count_found + k->counter.n, less = k->count_delivered + k->count_removed;
+	stream_count_end(&k->counter);
+	*n = all - u64_min(all, less);
+	return true;
+}
 
 /* Goes on from count_next; true when it is done, with the number in *n. */
 static bool count_on(struct consumer *k, uint64_t *n)
@@ -57,12 +77,7 @@ static bool count_on(struct consumer *k, uint64_t *n)
 			return false;
 		}
 	}
-	uint64_t behind = 0;
-	e = stream_count(s, k->filters, k->config.filter_count, end + 1, &behind);
-	ASSERT(e == OK); /* a block's start is always exact */
-	uint64_t all = k->count_found + behind + k->count_besides;
-	*n = all - u64_min(all, k->count_delivered);
-	return true;
+	return walk(k, FIRST_WORK, n);
 }
 
 static void count_read_done(struct stream_read *r)
@@ -78,6 +93,7 @@ static void count_read_done(struct stream_read *r)
 	}
 	stream_read_release(r);
 	if (e != OK && e != ERR_NOT_FOUND) {
+		stream_count_end(&k->counter);
 		finish(k, false, k->num_pending);
 	} else if (count_on(k, &n)) {
 		finish(k, true, n);
@@ -87,7 +103,8 @@ static void count_read_done(struct stream_read *r)
 static void stop(struct consumer *k)
 {
 	if (k->counting) stream_read_cancel(&k->count_read);
-	k->counting = false;
+	if (k->counting || k->walking) stream_count_end(&k->counter);
+	k->counting = k->walking = false;
 }
 
 static void start(struct consumer *k)
@@ -96,14 +113,13 @@ static void start(struct consumer *k)
 	for (size_t i = k->last_seq_at; i < k->last_seq_count; i++)
 		last += k->last_seqs[i] > k->live_sseq && stream_is_live(k->all->stream, k->last_seqs[i]);
 	if (k->last_seq_count) from = u64_max(from, k->last_seq_bound);
-	enum err e = stream_count(k->all->stream, k->filters, k->config.filter_count, from, &n);
-	k->num_pending = n + last; /* an upper bound while it is being counted */
-	k->num_pending_known = e == OK;
-	if (e == OK) return;
 	k->count_from = k->count_next = from;
-	k->count_found = k->count_delivered = 0;
+	k->count_live = k->live_sseq;
+	k->count_found = k->count_delivered = k->count_removed = 0;
 	k->count_besides = last;
-	if (count_on(k, &n)) {
+	enum err e = stream_count_begin(k->all->stream, &k->counter, k->filters, k->config.filter_count, from);
+	k->num_pending = k->counter.bound + last; /* an upper bound while it is being counted */
+	if (e == OK ? walk(k, FIRST_WORK, &n) : count_on(k, &n)) {
 		k->num_pending = n;
 		k->num_pending_known = true;
 	}
@@ -111,7 +127,7 @@ static void start(struct consumer *k)
 
 uint64_t consumer_num_pending(struct consumer *k)
 {
-	if (!k->num_pending_known && !k->counting) start(k);
+	if (!k->num_pending_known && !k->counting && !k->walking) start(k);
 	return k->num_pending;
 }
 
@@ -133,9 +149,52 @@ void consumer_pending_changed(struct consumer *k)
 	consumer_wake(k);
 }
 
-void consumer_count_turn(struct consumer *k)
+void consumer_count_turn(struct consumer *k, uint64_t *work)
 {
-	if (!list_is_empty(&k->count_waits) && !k->counting && consumer_is_counted(k)) finish(k, true, k->num_pending);
+	uint64_t n = 0, step = u64_min(*work, TURN_WORK);
+	if (k->walking) {
+		*work -= step;
+		if (step && walk(k, step, &n)) finish(k, true, n);
+	} else if (!list_is_empty(&k->count_waits) && !k->counting && consumer_is_counted(k)) {
+		finish(k, true, k->num_pending);
+	}
+}
+
+/* ---- what changes while the index is counted ---- */
+
+void consumer_count_stored(struct consumer *k, uint64_t seq, struct slice subject)
+{
+	if (!k->walking) return;
+	k->num_pending++; /* the bound */
+	k->count_found += stream_count_is_past(k->all->stream, &k->counter, seq, subject);
+}
+
+static bool is_last_seq(const struct consumer *k, uint64_t seq)
+{
+	size_t low = 0, high = k->last_seq_count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (k->last_seqs[mid] < seq)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < k->last_seq_count && k->last_seqs[low] == seq;
+}
+
+void consumer_count_removed(struct consumer *k, uint64_t seq, struct slice subject)
+{
+	if (!k->walking || seq <= k->count_live || !consumer_matches(k, subject)) return;
+	bool is_counted = stream_count_is_past(k->all->stream, &k->counter, seq, subject);
+	if (k->last_seq_count && seq < k->last_seq_bound) {
+		if (!is_last_seq(k, seq)) return;
+		is_counted = true;
+	}
+	if (seq > k->live_sseq) {
+		k->count_removed += is_counted;
+	} else if (!is_counted) {
+		k->count_delivered--; /* neither will be: what was delivered and counted takes itself off */
+	}
 }
 
 void consumer_count_end(struct consumer *k, bool gone)

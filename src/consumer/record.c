@@ -383,6 +383,7 @@ static void on_stored(void *arg, uint64_t seq, struct slice subject)
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
 		if (!consumer_matches(k, subject)) continue;
 		if (k->num_pending_known && seq > k->live_sseq) k->num_pending++;
+		consumer_count_stored(k, seq, subject);
 		if (k->waiting_count) consumer_mark(k);
 	}
 }
@@ -392,7 +393,9 @@ static void on_removed(void *arg, uint64_t seq, struct slice subject)
 	struct consumers *c = arg;
 	LIST_EACH (node, &c->by_id) {
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
+		consumer_count_removed(k, seq, subject);
 		if (seq > k->live_sseq) {
+			if (k->walking) { continue; /* it was told */ }
 			if (k->last_seq_count || k->counting) {
 				consumer_pending_changed(k);
 			} else if (k->num_pending_known && consumer_matches(k, subject)) {

@@ -103,10 +103,11 @@ bool consumers_turn_end(struct consumers *c, uint64_t *work)
 		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_dirty);
 		if (!c->leading) continue;
 		bool is_served = *work > 0;
-		consumer_count_turn(k);
+		consumer_count_turn(k, work);
 		bool wants_more = is_served ? consumer_deliver(k, work) : true;
 		consumer_find_facts(k);
 		consumer_log(k);
+		wants_more |= k->walking;
 		more |= wants_more;
 		if (!is_served) {
 			list_remove_if_linked(&k->link_by_dirty); /* marked again meanwhile, at the back */

@@ -23,7 +23,6 @@ struct wanted {
 	bool by_id; /* all filters are literal: ids[] is what they are called */
 	uint32_t id_count, ids[LITERALS_MAX];
 	uint64_t work; /* when it is used up everything is wanted: who reads finds out */
-	uint8_t *memo; /* owned: per id 0, or 1 + whether it is wanted; NULL: not remembered */
 };
 
 static bool has_id(const struct wanted *w, uint32_t id)
@@ -47,7 +46,7 @@ static struct wanted wanted_make(const struct machine *m, const struct slice *fi
 
 static bool wants_nothing(const struct wanted *w) { return w->by_id && w->id_count == 0; }
 
-static bool matches(const struct slice *filters, size_t count, struct slice subject)
+bool filters_match(const struct slice *filters, size_t count, struct slice subject)
 {
 	for (size_t i = 0; i < count; i++)
 		if (subject_match(filters[i], subject)) return true;
@@ -60,11 +59,8 @@ static bool is_wanted(void *arg, uint32_t id)
 	if (w->work == 0) return true;
 	w->work -= u64_min(w->work, w->count * (w->by_id ? ID_WORK : PATTERN_WORK));
 	if (w->by_id) return has_id(w, id);
-	if (w->memo && w->memo[id]) return w->memo[id] == 2;
 	const struct subject_entry *e = subjects_by_id(&w->m->subjects, id);
-	bool wanted = e && matches(w->filters, w->count, subject_name(e));
-	if (w->memo) w->memo[id] = wanted ? 2 : 1;
-	return wanted;
+	return e && filters_match(w->filters, w->count, subject_name(e));
 }
 
 uint64_t stream_next_candidate(
@@ -78,64 +74,12 @@ uint64_t stream_next_candidate(
 	return seq;
 }
 
-/* Of the whole stream: by subject, not by block. */
-static uint64_t count_all(const struct machine *m, struct wanted *w)
-{
-	uint64_t n = 0;
-	for (uint32_t i = 0; w->count && i < (w->by_id ? w->id_count : m->subjects.id_next); i++) {
-		uint32_t id = w->by_id ? w->ids[i] : i;
-		const struct subject_entry *e = subjects_by_id(&m->subjects, id);
-		if (e && (w->by_id || is_wanted(w, id))) n += e->count;
-	}
-	return w->count ? n : m->seqs.live;
-}
-
-static enum err count_from(const struct stream *s, struct wanted *w, uint64_t from, uint64_t *exact_or_upper)
-{
-	const struct seq_index *ix = &s->machine.seqs;
-	seq_wanted_fn *fn = w->count ? is_wanted : NULL;
-	uint64_t number = from >> SEQ_BLOCK_SHIFT;
-	if (from % SEQ_BLOCK_SEQS == 0) {
-		*exact_or_upper = seq_index_count(ix, number, fn, w);
-		return OK;
-	}
-	uint64_t after = seq_index_count(ix, number + 1, fn, w);
-	const struct seq_block *k = seq_index_block(ix, number);
-	uint64_t in_block = k ? seq_index_count(ix, number, fn, w) - after : 0;
-	if (in_block == 0) {
-		*exact_or_upper = after;
-		return OK;
-	}
-	uint64_t live_behind = 0;
-	for (uint64_t seq = from; seq < (number + 1) << SEQ_BLOCK_SHIFT && seq <= ix->last_seq; seq++)
-		live_behind += seq_index_is_live(ix, seq);
-	*exact_or_upper = after + u64_min(in_block, live_behind);
-	return in_block == k->live || live_behind == 0 ? OK : ERR_AGAIN;
-}
-
-enum err stream_count(
-	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *exact_or_upper)
-{
-	const struct machine *m = &s->machine;
-	struct wanted w = wanted_make(m, filters, filter_count);
-	*exact_or_upper = 0;
-	if (from > m->seqs.last_seq || m->seqs.live == 0 || wants_nothing(&w)) return OK;
-	if (from <= m->seqs.first_seq) {
-		*exact_or_upper = count_all(m, &w);
-		return OK;
-	}
-	if (filter_count && !w.by_id) w.memo = mem_zalloc(m->subjects.id_next + 1);
-	enum err e = count_from(s, &w, from, exact_or_upper);
-	mem_free(w.memo);
-	return e;
-}
-
 void stream_subjects(
 	const struct stream *s, const struct slice *filters, size_t filter_count, stream_subject_fn *each, void *arg)
 {
 	for (uint32_t i = 0; i < s->machine.subjects.id_next; i++) {
 		const struct subject_entry *e = s->machine.subjects.by_id[i];
-		if (!e || !matches(filters, filter_count, subject_name(e))) continue;
+		if (!e || !filters_match(filters, filter_count, subject_name(e))) continue;
 		if (!each(arg, subject_name(e), e->count, e->first_seq_hint, e->last_seq)) return;
 	}
 }
@@ -241,7 +185,7 @@ static enum err gather(struct stream *s, struct stream_read *r, struct slice bod
 		if (is_full(r, w)) return OK;
 		r->next = m.seq + 1;
 		if (m.kind == RECORD_MSG && m.time_ns >= r->from_time_ns && stream_is_live(s, m.seq) &&
-			matches(r->filters, r->filter_count, m.subject))
+			filters_match(r->filters, r->filter_count, m.subject))
 			gather_msg(r, w, &m);
 	}
 	return e == ERR_EOF ? OK : e;

@@ -150,6 +150,9 @@ void retain_run(struct stream *s); /* enforces the limits as far as the head is 
 bool retain_waits(const struct stream *s);
 bool retain_is_trimming(const struct stream *s); /* limits are about to be enforced */
 
+/* count.c: of the whole stream, at once */
+uint64_t count_matching(const struct stream *s, const struct slice *filters, size_t filter_count);
+
 /* sweep.c */
 /* Cuts every subject that has more than `limit` messages down to that, oldest first, in one pass. */
 void sweep_subjects(struct stream *s, uint64_t limit, struct stream_req *req);
@@ -177,6 +180,7 @@ void salvage_accepted(struct stream *s, uint64_t index, uint64_t seq_bound, stru
 void salvage_free(struct stream *s);
 
 /* read.c */
+bool filters_match(const struct slice *filters, size_t count, struct slice subject); /* 0 of them: all do */
 void reads_init(struct stream *s);
 void reads_deinit(struct stream *s);
 void reads_note_entry(struct stream *s, uint64_t index, uint64_t seq_before, uint64_t seq_last);

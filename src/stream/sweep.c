@@ -257,11 +257,10 @@ void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t 
 {
 	const struct seq_index *ix = &s->machine.seqs;
 	if (filter.n && !slice_eq(filter, SLICE(">"))) {
-		uint64_t end = seq ? u64_min(seq, ix->last_seq + 1) : ix->last_seq + 1, count = 0;
+		uint64_t end = seq ? u64_min(seq, ix->last_seq + 1) : ix->last_seq + 1;
 		struct sweep *w = sweep_make(s, req, filter, ix->first_seq, end);
 		if (keep) {
-			enum err e = stream_count(s, &w->filter_slice, 1, 1, &count);
-			ASSERT(e == OK); /* from the front it is always exact */
+			uint64_t count = count_matching(s, &w->filter_slice, 1);
 			w->left = count > keep ? count - keep : 0;
 			if (w->left == 0) w->next = w->end = 1;
 		}

@@ -16,6 +16,7 @@ struct bed {
 	struct consumers all;
 	uint64_t last_seq;
 	bool is_sparse; /* only the last one matches */
+	bool counts_slowly;
 	unsigned scans, reads, advisories;
 	struct got {
 		uint64_t count, last;
@@ -32,8 +33,11 @@ bool __wrap_stream_is_live(const struct stream *s, uint64_t seq);
 const struct stream_config *__wrap_stream_config(const struct stream *s);
 size_t __wrap_router_publish(struct router *r, const struct msg *m);
 bool __wrap_router_has_interest(struct router *r, struct slice subject, struct slice queue);
-enum err __wrap_stream_count(
-	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *n);
+enum err __wrap_stream_count_begin(const struct stream *s, struct stream_counter *c, const struct slice *filters,
+	size_t filter_count, uint64_t from);
+bool __wrap_stream_count_more(const struct stream *s, struct stream_counter *c, uint64_t *work);
+bool __wrap_stream_count_is_past(
+	const struct stream *s, const struct stream_counter *c, uint64_t seq, struct slice subject);
 uint64_t __wrap_stream_next_candidate(
 	const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *work);
 enum err __wrap_stream_read_now(struct stream *s, struct stream_read *r);
@@ -73,12 +77,31 @@ bool __wrap_router_has_interest(struct router *r, struct slice subject, struct s
 	return true;
 }
 
-enum err __wrap_stream_count(
-	struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *n)
+enum err __wrap_stream_count_begin(const struct stream *s, struct stream_counter *c, const struct slice *filters,
+	size_t filter_count, uint64_t from)
 {
 	(void)filters, (void)filter_count;
-	*n = bed_of(s)->last_seq + 1 - from;
+	*c = (struct stream_counter) { .bound = bed_of(s)->last_seq + 1 - from, .next = from };
 	return OK;
+}
+
+/* A sequence costs as much as a look at one. */
+bool __wrap_stream_count_more(const struct stream *s, struct stream_counter *c, uint64_t *work)
+{
+	const struct bed *b = bed_of(s);
+	uint64_t goes =
+		b->counts_slowly ? u64_min(b->last_seq + 1 - c->next, *work / LOOK_WORK) : b->last_seq + 1 - c->next;
+	*work -= b->counts_slowly ? goes * LOOK_WORK : 0;
+	c->next += goes;
+	c->n += goes;
+	return c->next > b->last_seq;
+}
+
+bool __wrap_stream_count_is_past(
+	const struct stream *s, const struct stream_counter *c, uint64_t seq, struct slice subject)
+{
+	(void)s, (void)subject;
+	return seq < c->next;
 }
 
 uint64_t __wrap_stream_next_candidate(
@@ -245,6 +268,53 @@ static void a_scan_goes_on_in_the_next_turn(void **state)
 	bed_end(&b);
 }
 
+struct waiting {
+	struct consumer_wait wait;
+	unsigned answers;
+	uint64_t told;
+};
+
+static void counted(struct consumer_wait *w, struct consumer *k)
+{
+	struct waiting *a = CONTAINER_OF(w, struct waiting, wait);
+	a->answers++;
+	a->told = consumer_num_pending(k);
+}
+
+static void a_count_goes_on_in_the_next_turn(void **state)
+{
+	enum { FAR = 1000 * 1000, STORED = 10, GONE = 3 };
+	struct bed b;
+	unsigned turns = 0;
+	(void)state;
+	bed_begin(&b, FAR);
+	b.counts_slowly = true;
+	struct consumer *c = make(&b, 1, "{\"name\":\"C\",\"filter_subject\":\"s.*\"," NO_ACKS);
+	consumer_stream_ops.lead(&b.all, true);
+	struct waiting a = { .wait.done = counted };
+	assert_false(consumer_is_counted(c));
+	assert_true(consumer_num_pending(c) >= FAR); /* a bound */
+	consumer_when_counted(c, &a.wait);
+	for (bool more = true; more;) {
+		uint64_t work = 4 * WORK;
+		more = consumers_turn_end(&b.all, &work);
+		assert_int_equal(a.answers, more ? 0 : 1);
+		if (!more) break;
+		assert_in_range(work, 2 * WORK, 4 * WORK); /* others have their share of the turn */
+		if (++turns > 10 + STORED) continue;
+		if (turns <= STORED) /* at the end, where it has not been */
+			consumer_stream_ops.stored(&b.all, ++b.last_seq, SLICE("s.1"));
+		else if (turns <= STORED + GONE) /* at the front, where it has */
+			consumer_stream_ops.removed(&b.all, turns, SLICE("s.1"));
+	}
+	assert_int_equal(a.told, FAR + STORED - GONE);
+	assert_int_equal(consumer_num_pending(c), FAR + STORED - GONE);
+	assert_true(turns >= (uint64_t)FAR * LOOK_WORK / WORK / 2);
+	consumer_stream_ops.stored(&b.all, ++b.last_seq, SLICE("s.1"));
+	assert_int_equal(consumer_num_pending(c), FAR + STORED - GONE + 1);
+	bed_end(&b);
+}
+
 static void tries_end_by_and_by(void **state)
 {
 	enum { ENDED = 5000, A_TURN_MAX = 600 };
@@ -281,6 +351,7 @@ int main(void)
 		cmocka_unit_test(a_turn_delivers_so_much_and_no_more),
 		cmocka_unit_test(who_got_nothing_is_next),
 		cmocka_unit_test(a_scan_goes_on_in_the_next_turn),
+		cmocka_unit_test(a_count_goes_on_in_the_next_turn),
 		cmocka_unit_test(tries_end_by_and_by),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

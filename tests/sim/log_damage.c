@@ -14,6 +14,11 @@ bool damage_excuses(const struct world *w, unsigned at)
 	return w->damage.touches_all || w->damage.touches[at] || w->is_doubted[at];
 }
 
+bool damage_takes_commits(const struct world *w, unsigned at)
+{
+	return w->damage.is_latent && (w->damage.is_table || damage_excuses(w, at));
+}
+
 bool world_disk_is_low(const struct world *w) { return w->is_low || sim_now_ns(w->sim) < w->low_until_ns; }
 
 static void damage_begin(struct world *w, const char *what)
@@ -214,6 +219,7 @@ static bool hurt_journal(struct world *w)
 	damage_begin(w, what);
 	world_count(w, b->offset ? "damage journal" : "damage table");
 	w->damage.use = b->use;
+	w->damage.is_table = b->offset == 0;
 	/* Whom it touches is said by its own list or by its successor's, if that is not torn. */
 	w->damage.touches_all = b->ids_count == BLOCK_GROUPS_ALL || !b[1].is_whole;
 	for (uint32_t i = 0; !w->damage.touches_all && i < b->ids_count; i++)

@@ -261,7 +261,7 @@ static void check_numbers(struct seen *s, const struct model_view *v)
 	const struct model_group *m = owner_model(o);
 	const struct log_group_info *i = &s->info;
 	/* A damaged table may take what it knew of commits with it; that costs nothing. */
-	bool is_forgotten = i->commit_index < v->commit_min && !w->damage.is_latent;
+	bool is_forgotten = i->commit_index < v->commit_min && !damage_takes_commits(w, o->at);
 	if (i->commit_index > m->commit_told || is_forgotten)
 		accuse(w, i->commit_index < v->commit_min ? VERDICT_LOST : VERDICT_WRONG,
 			"group %u: commit index %llu; %llu is known on disk, %llu was told", o->at,
@@ -344,7 +344,7 @@ static void check_whole(struct seen *s, uint32_t ops)
 		check_conf(s);
 		check_holes(s);
 		/* What a damaged table took with it is not on disk any more. */
-		if (w->damage.is_latent)
+		if (damage_takes_commits(w, o->at))
 			v.commit_min = s->info.commit_index;
 		else
 			v.commit_min = u64_max(v.commit_min, s->info.commit_index);

@@ -52,6 +52,7 @@ struct damage {
 	bool is_latent;   /* injected, and nobody has shown yet that it does no harm */
 	bool touches_all; /* any group may be doubted */
 	bool touches[WORLD_GROUPS_MAX];
+	bool is_table; /* of a slot: its rows say of every group what is committed */
 	bool may_die;  /* a write or a sync fails: the process may end itself (S17) */
 	bool may_fail; /* calls of the start may fail: it may refuse */
 	uint64_t use;  /* of the journal's slot that it is in; 0: elsewhere */
@@ -256,6 +257,8 @@ void damage_level_back(struct world *w); /* the store is of our level again */
 /* A start has read everything: what is not in doubt now has not been touched by the fault. */
 void damage_was_looked_for(struct world *w);
 bool damage_excuses(const struct world *w, unsigned at); /* may this group be in doubt? */
+/* May a start know less of what is committed in this group than was on disk? That costs nothing. */
+bool damage_takes_commits(const struct world *w, unsigned at);
 void slot_path(const struct world *w, uint32_t k, char *path, size_t n);
 
 /* ---- log_ends.c ---- */

@@ -310,7 +310,7 @@ static void consumer_asked(struct peer_call *call, const struct wire_op *op)
 		return;
 	}
 	bool may_be_off = c->is_in_doubt || (c->is_damaged && !c->w->knows_damage);
-	if (may_be_off && server_said_damaged(c->w, c->index)) { /* its numbers are as good as what could be read */
+	if (may_be_off && server_said_in_doubt(c->w, c->index)) { /* its numbers are as good as what could be read */
 		doubt_end(c);
 		return;
 	}

@@ -240,13 +240,18 @@ static bool said_in_doubt(const struct world *w, uint64_t group)
 	return false;
 }
 
+bool server_said_in_doubt(const struct world *w, unsigned stream)
+{
+	uint64_t group = server_group_of(w, stream);
+	return strstr(w->words, "every group is in doubt") || (group && said_in_doubt(w, group));
+}
+
 bool server_said_damaged(const struct world *w, unsigned stream)
 {
 	struct buf line = { 0 };
 	uint64_t group = server_group_of(w, stream);
-	bool said = said_in_doubt(w, META_GROUP) || strstr(w->words, "every group is in doubt") ||
+	bool said = server_said_in_doubt(w, stream) || said_in_doubt(w, META_GROUP) ||
 		    strstr(w->words, "catalogue of streams");
-	said |= group && said_in_doubt(w, group);
 	buf_printf(&line, "station %s group %llu: can not be opened", w->book.stream[stream].name,
 		(unsigned long long)group);
 	said |= group && strstr(w->words, buf_str(&line));

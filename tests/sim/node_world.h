@@ -139,7 +139,9 @@ void server_died(struct world *w);
 void server_compare(struct world *w);
 /* Hashes of the applied states, by stream: of the records that led to it and of what is shown; 0 where one is not served. */
 void server_hashes(const struct world *w, uint64_t hash[BOOK_STREAMS_MAX]);
-/* Has it logged that the stream's group, or everything, is damaged? */
+/* Has it logged that the stream's group is in doubt, by name or as one of all? */
+bool server_said_in_doubt(const struct world *w, unsigned stream);
+/* That, or that the stream is not served for damage elsewhere (the catalogue's)? */
 bool server_said_damaged(const struct world *w, unsigned stream);
 uint64_t server_group_of(const struct world *w, unsigned stream); /* 0: not served */
 

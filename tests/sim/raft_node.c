@@ -100,7 +100,7 @@ static void propose(struct raft_node *n, unsigned g)
 		return;
 	}
 	w->refused++;
-	bool is_large = e == ERR_TOO_LARGE && w->payload_max > w->slot_bytes / 4;
+	bool is_large = e == ERR_TOO_LARGE && body.n > w->slot_bytes / 4; /* of the smallest */
 	if (e != ERR_FULL && e != ERR_NO_SPACE && e != ERR_NOT_LEADER && !is_large)
 		oracle_violated(&w->oracle, "REFUSED with %s", err_name(e));
 	buf_deinit(&body);

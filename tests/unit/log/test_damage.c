@@ -741,7 +741,7 @@ static void a_lock_is_no_content(void **state)
 	unsigned k = 0;
 	while (s->files[k].kind != KIND_LOCK) k++;
 	damage_try(s, (struct damage) { k, 0, true });
-	assert_int_equal(s->silent, s->cases);
+	assert_int_equal(s->silent, s->parts > 1 ? s->cases : 1);
 	sweep_say(s, "lock");
 }
 

@@ -574,6 +574,9 @@ static const struct batch_bug bugs[] = {
 	{ "bug_s19_install_unsynced", 50, SLANT_NONE },
 };
 
+/* Found by the death of the process alone, in libraft: that is what these guards prevent. */
+static const char *const deadly[] = { "bug_g9_no_trim", "bug_g12_send_error" };
+
 static bool own_option(struct batch *b, const char *name, uint64_t value)
 {
 	struct own *o = CONTAINER_OF(b, struct own, batch);
@@ -594,6 +597,8 @@ int main(int argc, char **argv)
 			.floor_count = COUNT_OF(floors),
 			.bugs = bugs,
 			.bug_count = COUNT_OF(bugs),
+			.deadly = deadly,
+			.deadly_count = COUNT_OF(deadly),
 			.run = seed_run,
 			.option = own_option },
 		.seconds = 60,

@@ -62,14 +62,15 @@ static void child_run(struct batch *b, uint64_t seed, int to)
 	_exit(bad);
 }
 
-/* True when the seed was bad. */
-static bool seed_fork(struct batch *b, uint64_t seed, struct sim_tally *tally)
+enum verdict { SEED_CLEAN, SEED_BAD, SEED_DIED };
+
+static enum verdict seed_fork(struct batch *b, uint64_t seed, struct sim_tally *tally)
 {
 	int ends[2], status = 0;
 	(void)fflush(stdout);
-	if (pipe(ends) != 0) return true;
+	if (pipe(ends) != 0) return SEED_DIED;
 	pid_t child = fork();
-	if (child < 0) return true;
+	if (child < 0) return SEED_DIED;
 	if (child == 0) {
 		(void)close(ends[0]);
 		child_run(b, seed, ends[1]);
@@ -77,9 +78,40 @@ static bool seed_fork(struct batch *b, uint64_t seed, struct sim_tally *tally)
 	(void)close(ends[1]);
 	counts_read(ends[0], tally);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-	bool died = !WIFEXITED(status) || WEXITSTATUS(status) > 1;
-	if (died && !b->is_hushed) (void)printf("seed %" PRIu64 " | DIED\n", seed);
-	return died || WEXITSTATUS(status) != 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) <= 1) return WEXITSTATUS(status) ? SEED_BAD : SEED_CLEAN;
+	if (!b->is_hushed) (void)printf("seed %" PRIu64 " | DIED\n", seed);
+	return SEED_DIED;
+}
+
+static enum verdict seed_without_bug(struct batch *b, uint64_t seed)
+{
+	struct sim_tally tally = { 0 };
+	const char *bug = b->bug;
+	const bool was_hushed = b->is_hushed;
+	b->bug = NULL;
+	b->is_hushed = true;
+	enum verdict v = seed_fork(b, seed, &tally);
+	b->bug = bug;
+	b->is_hushed = was_hushed;
+	sim_tally_deinit(&tally);
+	return v;
+}
+
+static bool is_deadly(const struct batch *b)
+{
+	for (size_t i = 0; i < b->deadly_count; i++)
+		if (strcmp(b->deadly[i], b->bug) == 0) return true;
+	return false;
+}
+
+/* Of a planted bug only the oracle's find counts: a process that dies shows what an assertion is worth, unless its death is the damage; and a
+ * seed that is bad without the bug shows nothing about it. */
+static bool is_found(struct batch *b, uint64_t seed, enum verdict v)
+{
+	if (v == SEED_CLEAN || (v == SEED_DIED && !is_deadly(b))) return false;
+	if (seed_without_bug(b, seed) == SEED_CLEAN) return true;
+	(void)printf("seed %" PRIu64 " is bad without %s\n", seed, b->bug);
+	return false;
 }
 
 /* ---- many ---- */
@@ -104,19 +136,22 @@ static uint64_t floors_missed(const struct batch *b, const struct sim_tally *t, 
 static int seeds_run(struct batch *b)
 {
 	struct sim_tally tally = { 0 };
-	uint64_t bad = 0, done = 0, missed = 0;
+	uint64_t bad = 0, died = 0, done = 0, missed = 0;
 	double begin = real_s();
 	while (done < b->seeds && !(b->is_expected && bad)) {
 		if (b->budget_s && real_s() - begin >= (double)b->budget_s) break;
-		bad += seed_fork(b, b->seed + done++, &tally);
+		const uint64_t seed = b->seed + done++;
+		const enum verdict v = seed_fork(b, seed, &tally);
+		died += v == SEED_DIED;
+		bad += b->bug ? is_found(b, seed, v) : v != SEED_CLEAN;
 	}
 	/* Fewer seeds than were asked for prove less than was asked for. */
 	const bool is_short = !b->is_expected && done < b->seeds;
 	if (!b->is_expected) sim_tally_print(&tally, stdout);
 	if (!b->bug && done >= FLOORS_FROM_SEEDS) missed = floors_missed(b, &tally, done);
-	(void)printf("== %s%s seeds %llu from %llu, violations %llu, floors missed %llu, %.1f s\n",
+	(void)printf("== %s%s seeds %llu from %llu, violations %llu, died %llu, floors missed %llu, %.1f s\n",
 		b->bug ? "bug " : "no bug", b->bug ? b->bug : "", (unsigned long long)done, (unsigned long long)b->seed,
-		(unsigned long long)bad, (unsigned long long)missed, real_s() - begin);
+		(unsigned long long)bad, (unsigned long long)died, (unsigned long long)missed, real_s() - begin);
 	if (is_short)
 		(void)printf("== SHORT: %llu seeds were asked for; THEBES_SIM_SECONDS=%llu ended it\n",
 			(unsigned long long)b->seeds, (unsigned long long)b->budget_s);
@@ -124,25 +159,38 @@ static int seeds_run(struct batch *b)
 	return b->is_expected ? bad == 0 : bad != 0 || missed != 0 || is_short;
 }
 
+static void bug_plant(struct batch *b, const struct batch_bug *k)
+{
+	b->bug = k->name;
+	b->slant = k->slant;
+}
+
+/* True: found. */
+static bool bug_run(struct batch *b, const struct batch_bug *k)
+{
+	struct sim_tally tally = { 0 };
+	double from = real_s();
+	uint64_t done = 0, died = 0;
+	bool found = false;
+	bug_plant(b, k);
+	while (!found && done < k->seeds_max) {
+		const uint64_t seed = b->seed + done++;
+		const enum verdict v = seed_fork(b, seed, &tally);
+		died += v == SEED_DIED;
+		found = is_found(b, seed, v);
+	}
+	(void)printf("%s %-28s %3llu of %u seeds, %llu died, %.1f s\n", found ? "found " : "MISSED", k->name,
+		(unsigned long long)done, k->seeds_max, (unsigned long long)died, real_s() - from);
+	sim_tally_deinit(&tally);
+	return found;
+}
+
 static int bugs_run(struct batch *b)
 {
 	unsigned missed = 0;
 	double begin = real_s();
 	b->is_hushed = true;
-	for (size_t i = 0; i < b->bug_count; i++) {
-		const struct batch_bug *k = &b->bugs[i];
-		struct sim_tally tally = { 0 };
-		double from = real_s();
-		uint64_t done = 0;
-		bool found = false;
-		b->bug = k->name;
-		b->slant = k->slant;
-		while (!found && done < k->seeds_max) found = seed_fork(b, b->seed + done++, &tally);
-		(void)printf("%s %-28s %3llu of %u seeds, %.1f s\n", found ? "found " : "MISSED", k->name,
-			(unsigned long long)done, k->seeds_max, real_s() - from);
-		missed += !found;
-		sim_tally_deinit(&tally);
-	}
+	for (size_t i = 0; i < b->bug_count; i++) missed += !bug_run(b, &b->bugs[i]);
 	(void)printf("== %zu planted bugs, %u missed, %.1f s\n", b->bug_count, missed, real_s() - begin);
 	return missed != 0;
 }
@@ -186,7 +234,7 @@ static bool value_take(struct batch *b, const char *arg, const char *value)
 	if (strcmp(arg, "--bug") == 0) {
 		const struct batch_bug *k = bug_find(b, value);
 		b->bug = value;
-		if (k) b->slant = k->slant;
+		if (k) bug_plant(b, k);
 		return true;
 	}
 	if (slice_to_u64(slice_of_str(value), &v) != OK) return false;

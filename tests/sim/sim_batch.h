@@ -4,6 +4,7 @@
  *
  *   --seeds N --seed S --quiet --trace      the seeds from S on
  *   --bug NAME [--expect]                   with this failpoint armed; --expect: must be found, and ends with the first seed that does
+ *                                           Only a find of the oracle counts, on a seed that is clean without the bug.
  *   --bugs                                  each planted bug of the table in turn, within its number of seeds
  *   THEBES_SIM_SECONDS                      stops after so many seconds of real time; seeds that are left are a failure */
 #ifndef THEBES_TESTS_SIM_BATCH_H
@@ -25,6 +26,9 @@ struct batch {
 	size_t floor_count;
 	const struct batch_bug *bugs;
 	size_t bug_count;
+	/* Of these bugs the damage is that the process dies; that counts then, not only what the oracle says. */
+	const char *const *deadly;
+	size_t deadly_count;
 	/* True: a violation, said on stdout unless `hushed`. Runs in a child; sim_batch_count tells what happened. */
 	bool (*run)(struct batch *b, uint64_t seed);
 	/* An argument of the simulation's own; false: not known. May be NULL. */

@@ -247,7 +247,9 @@ static int load_and_serve(struct process *p, const char *name, const struct conf
 {
 	struct conf conf = { 0 };
 	struct conf_report report = { 0 };
-	struct conf_source source = { .read_file = node_read_file, .env = host_env, .arg = p->io };
+	struct conf_source source = {
+		.read_file = node_read_file, .env = host_env, .try_tls = node_try_tls, .arg = p->io
+	};
 	int code = 1;
 	if (conf_load(&conf, cmd->config_file, cmd, &source, &report) != OK)
 		print_report(name, report.is_syntax ? "Parse error: " : "", &report.errors); /* nats-server's words */

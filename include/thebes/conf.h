@@ -215,12 +215,15 @@ void conf_command_deinit(struct conf_command *cmd);
 
 /* ---- loading ---- */
 
-/* How conf sees the world. Both may fail or be absent (NULL): then there are no files, no environment. */
+/* How conf sees the world. Each may fail or be absent (NULL): then there are no files, no environment, and nobody looks at certificates. */
 struct conf_source {
 	/* Appends the file's content. `path` is as written, relative ones already joined to the including file's
 	 * directory. */
 	enum err (*read_file)(void *arg, const char *path, struct buf *out);
 	const char *(*env)(void *arg, const char *name); /* NULL: not set; borrowed until the next call */
+	/* Can the files of `tls` be used? Else the key whose file it is ("cert_file", …; static) and a line's end that says what was
+	 * expected and found. Called once, when all else is good and TLS is on. */
+	bool (*try_tls)(void *arg, const struct conf *c, const char **key, struct buf *why);
 	void *arg;
 };
 

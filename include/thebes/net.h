@@ -147,9 +147,11 @@ struct tls_options {
 	bool verify;      /* a client must show a certificate that `ca` (or, without one, the system) vouches for */
 	bool is_1_3_only; /* else TLS 1.2 and later */
 };
+enum tls_part { TLS_CERT, TLS_KEY, TLS_CA };
 /* What certificates a server shows and asks for; shared by its conns. Any thread may make one, from then on it is the loop's. On an
- * error `why` says which of the three is wrong. ERR_INVALID, ERR_NO_MEMORY. */
-must_check enum err tls_context_new(struct tls_context **out, const struct tls_options *o, struct buf *why);
+ * error `part` says which of the three is wrong, and `why` in OpenSSL's words what is. ERR_INVALID, ERR_NO_MEMORY. */
+must_check enum err tls_context_new(
+	struct tls_context **out, const struct tls_options *o, enum tls_part *part, struct buf *why);
 struct tls_context *tls_context_ref(struct tls_context *t);
 void tls_context_unref(struct tls_context *t); /* NULL allowed */
 /* From here on the peer speaks TLS, we are the server: what waits is still written plain, what on_data is being offered and does not

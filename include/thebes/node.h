@@ -105,5 +105,7 @@ void node_log_reopen(struct node *n);
 
 /* conf_source.read_file on struct io; `io` is the argument. */
 enum err node_read_file(void *io, const char *path, struct buf *out);
+/* conf_source.try_tls, the same. */
+bool node_try_tls(void *io, const struct conf *c, const char **key, struct buf *why);
 
 #endif

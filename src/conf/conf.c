@@ -62,7 +62,7 @@ enum err conf_load(struct conf *c, const char *file, const struct conf_command *
 	size_t rows;
 	(void)conf_rows(&rows);
 	struct conf_place *places = mem_zalloc(rows * sizeof *places);
-	struct conf_read r = { .conf = c, .report = report, .arena = &c->arena, .places = places };
+	struct conf_read r = { .conf = c, .report = report, .source = source, .arena = &c->arena, .places = places };
 	*c = (struct conf) { .file = NULL };
 	arena_init(&c->arena, 0);
 	load_defaults(&r);

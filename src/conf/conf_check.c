@@ -240,6 +240,17 @@ static void check_tls(struct conf_read *r)
 			"tls.min_version: expected \"1.2\" or \"1.3\", found \"%.40s\"", c->tls.min_version);
 }
 
+/* As nats-server does, when testing too: a server that starts with this must not die of it. */
+static void check_tls_files(struct conf_read *r)
+{
+	const char *key = NULL;
+	struct buf why = { 0 };
+	if (!r->conf->tls.is_on || r->report->error_count || !r->source->try_tls) return;
+	if (!r->source->try_tls(r->source->arg, r->conf, &key, &why))
+		conf_error(r->report, place_of(r, SECTION_TLS, key), "tls.%s: %s", key, buf_str(&why));
+	buf_deinit(&why);
+}
+
 void conf_check(struct conf_read *r)
 {
 	check_tls(r);
@@ -247,4 +258,5 @@ void conf_check(struct conf_read *r)
 	check_base_path(r);
 	check_auth(r);
 	check_storage(r);
+	check_tls_files(r);
 }

@@ -68,9 +68,10 @@ struct conf_section_row {
 };
 
 struct conf_read {
-	struct conf *conf;          /* what is loaded */
-	struct conf_report *report; /* borrowed */
-	struct arena *arena;        /* borrowed: of conf */
+	struct conf *conf;                /* what is loaded */
+	struct conf_report *report;       /* borrowed */
+	const struct conf_source *source; /* borrowed */
+	struct arena *arena;              /* borrowed: of conf */
 	struct conf_place
 		*places; /* borrowed: where each row's key was last set, for the checks between keys; no file: never */
 	bool no_system_account;

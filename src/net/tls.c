@@ -25,12 +25,12 @@ struct tls {
 
 /* ---- context ---- */
 
-static void say_openssl(struct buf *why, const char *what)
+static void say_openssl(struct buf *why)
 {
 	char text[160] = "unknown error";
 	unsigned long e = ERR_get_error();
 	if (e) ERR_error_string_n(e, text, sizeof text);
-	buf_printf(why, "%s: %s", what, text);
+	buf_append_str(why, text);
 	ERR_clear_error();
 }
 
@@ -96,7 +96,7 @@ static bool context_use_authorities(SSL_CTX *ctx, struct slice pem)
 	return ok && count > 0 && pem_is_over();
 }
 
-static enum err context_fill(SSL_CTX *ctx, const struct tls_options *o, struct buf *why)
+static enum err context_fill(SSL_CTX *ctx, const struct tls_options *o, enum tls_part *part)
 {
 	static const uint8_t session_id[] = "thebes";
 	SSL_CTX_set_min_proto_version(ctx, o->is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION);
@@ -106,34 +106,23 @@ static enum err context_fill(SSL_CTX *ctx, const struct tls_options *o, struct b
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_session_id_context(ctx, session_id, sizeof session_id - 1);
 	if (o->verify) SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-	if (!context_use_chain(ctx, o->cert)) {
-		say_openssl(why, "the certificate cannot be used");
-		return ERR_INVALID;
-	}
-	if (!context_use_key(ctx, o->key)) {
-		say_openssl(why, "the private key cannot be used");
-		return ERR_INVALID;
-	}
-	if (o->ca.n && !context_use_authorities(ctx, o->ca)) {
-		say_openssl(why, "the certificates of the authorities cannot be used");
-		return ERR_INVALID;
-	}
-	if (o->verify && !o->ca.n && SSL_CTX_set_default_verify_paths(ctx) != 1) {
-		say_openssl(why, "the system's authorities cannot be used");
-		return ERR_INVALID;
-	}
+	*part = TLS_CERT;
+	if (!context_use_chain(ctx, o->cert)) return ERR_INVALID;
+	*part = TLS_KEY;
+	if (!context_use_key(ctx, o->key)) return ERR_INVALID;
+	*part = TLS_CA;
+	if (o->ca.n && !context_use_authorities(ctx, o->ca)) return ERR_INVALID;
+	if (o->verify && !o->ca.n && SSL_CTX_set_default_verify_paths(ctx) != 1) return ERR_INVALID;
 	return OK;
 }
 
-enum err tls_context_new(struct tls_context **out, const struct tls_options *o, struct buf *why)
+enum err tls_context_new(struct tls_context **out, const struct tls_options *o, enum tls_part *part, struct buf *why)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	if (!ctx) {
-		say_openssl(why, "no TLS");
-		return ERR_NO_MEMORY;
-	}
-	enum err e = context_fill(ctx, o, why);
+	*part = TLS_CERT;
+	enum err e = ctx ? context_fill(ctx, o, part) : ERR_NO_MEMORY;
 	if (e != OK) {
+		say_openssl(why);
 		SSL_CTX_free(ctx);
 		return e;
 	}

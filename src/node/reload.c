@@ -43,10 +43,18 @@ static const char *reload_env(void *arg, const char *name)
 	return r->host->env ? r->host->env(r->host->arg, name) : NULL;
 }
 
+static bool reload_try_tls(void *arg, const struct conf *c, const char **key, struct buf *why)
+{
+	struct node_reload *r = arg;
+	return node_try_tls(r->io, c, key, why);
+}
+
 static void reload_run(struct io_job *j)
 {
 	struct node_reload *r = CONTAINER_OF(j, struct node_reload, job);
-	struct conf_source source = { .read_file = reload_read_file, .env = reload_env, .arg = r };
+	struct conf_source source = {
+		.read_file = reload_read_file, .env = reload_env, .try_tls = reload_try_tls, .arg = r
+	};
 	r->error = conf_load(&r->conf, r->file, r->command, &source, &r->report);
 	if (r->error == OK) r->error = settings_tls(r->io, &r->conf, &r->tls, &r->why);
 }

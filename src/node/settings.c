@@ -46,36 +46,85 @@ struct client_options settings_client(const struct conf *c)
 
 /* ---- TLS: three PEM files become a context ---- */
 
-static enum err read_pem(struct io *io, const char *path, struct buf *out, struct buf *why)
+static const struct {
+	const char *key, *expects;
+	size_t offset; /* of the path in struct conf */
+} tls_parts[] = {
+	[TLS_CERT] = { "cert_file", "a certificate and its chain in PEM", offsetof(struct conf, tls.cert_file) },
+	[TLS_KEY] = { "key_file", "the certificate's private key in PEM, without a password",
+		offsetof(struct conf, tls.key_file) },
+	[TLS_CA] = { "ca_file", "certificates of authorities in PEM", offsetof(struct conf, tls.ca_file) },
+};
+
+static const char *tls_path(const struct conf *c, enum tls_part part)
 {
-	enum err e = path ? node_read_file(io, path, out) : OK;
-	if (e != OK) buf_printf(why, "tls: %s: %s", path, err_text(e));
+	const char *path;
+	memcpy(&path, (const char *)c + tls_parts[part].offset, sizeof path);
+	return path;
+}
+
+/* On an error `part` is the one whose file cannot be used, `why` says what is wrong with it. */
+static enum err tls_context_read(
+	struct io *io, const struct conf *c, struct tls_context **out, enum tls_part *part, struct buf *why)
+{
+	struct buf pem[COUNT_OF(tls_parts)] = { { 0 } };
+	enum err e = OK;
+	*out = NULL;
+	for (size_t i = 0; e == OK && i < COUNT_OF(pem); i++) {
+		const char *path = tls_path(c, *part = (enum tls_part)i);
+		if (path) e = node_read_file(io, path, &pem[i]);
+		if (e != OK) buf_append_str(why, err_text(e));
+		if (e != OK || !path || pem[i].n) continue;
+		e = ERR_INVALID;
+		buf_append_str(why, "the file is empty");
+	}
+	if (e == OK) {
+		struct tls_options o = {
+			.cert = buf_slice(&pem[TLS_CERT]),
+			.key = buf_slice(&pem[TLS_KEY]),
+			.ca = buf_slice(&pem[TLS_CA]),
+			.verify = c->tls.verify,
+			.is_1_3_only = strcmp(c->tls.min_version, "1.3") == 0,
+		};
+		e = tls_context_new(out, &o, part, why);
+	}
+	if (pem[TLS_KEY].p) explicit_bzero(pem[TLS_KEY].p, pem[TLS_KEY].n);
+	for (size_t i = 0; i < COUNT_OF(pem); i++) buf_deinit(&pem[i]);
 	return e;
+}
+
+static void tls_say(struct buf *out, const struct conf *c, enum tls_part part, struct buf *why)
+{
+	const char *path = tls_path(c, part);
+	buf_printf(
+		out, "expected %s, found %s: %s", tls_parts[part].expects, path ? path : "the system's", buf_str(why));
+}
+
+bool node_try_tls(void *io, const struct conf *c, const char **key, struct buf *why)
+{
+	struct tls_context *t;
+	enum tls_part part;
+	struct buf what = { 0 };
+	enum err e = tls_context_read(io, c, &t, &part, &what);
+	if (e == OK)
+		tls_context_unref(t);
+	else
+		*key = tls_parts[part].key, tls_say(why, c, part, &what);
+	buf_deinit(&what);
+	return e == OK;
 }
 
 enum err settings_tls(struct io *io, const struct conf *c, struct tls_context **out, struct buf *why)
 {
+	enum tls_part part;
+	struct buf what = { 0 };
 	*out = NULL;
-	if (!c->tls.is_on) return OK;
-	struct buf cert = { 0 }, key = { 0 }, ca = { 0 };
-	enum err e = read_pem(io, c->tls.cert_file, &cert, why);
-	if (e == OK) e = read_pem(io, c->tls.key_file, &key, why);
-	if (e == OK) e = read_pem(io, c->tls.ca_file, &ca, why);
-	if (e == OK) {
-		struct tls_options o = {
-			.cert = buf_slice(&cert),
-			.key = buf_slice(&key),
-			.ca = buf_slice(&ca),
-			.verify = c->tls.verify,
-			.is_1_3_only = strcmp(c->tls.min_version, "1.3") == 0,
-		};
-		buf_append_str(why, "tls: ");
-		e = tls_context_new(out, &o, why);
+	enum err e = c->tls.is_on ? tls_context_read(io, c, out, &part, &what) : OK;
+	if (e != OK) {
+		buf_printf(why, "tls.%s: ", tls_parts[part].key);
+		tls_say(why, c, part, &what);
 	}
-	if (key.p) explicit_bzero(key.p, key.n);
-	buf_deinit(&cert);
-	buf_deinit(&key);
-	buf_deinit(&ca);
+	buf_deinit(&what);
 	return e;
 }
 

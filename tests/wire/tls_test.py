@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -210,7 +211,7 @@ class TlsTest(unittest.TestCase):
         server.configure(config("nonexistent"))
         seen = len(server.lines)
         server.signal(signal.SIGHUP)
-        server.wait_line("Failed to reload server configuration: tls: .*nonexistent.pem: not found", seen)
+        server.wait_line(r"Failed to reload server configuration: .*:\d+:\d+: tls\.cert_file: expected .*nonexistent.pem: not found", seen)
         self.assertEqual(self.connect().subject(), "localhost again")
 
     def file(self, name, text):
@@ -223,23 +224,28 @@ class TlsTest(unittest.TestCase):
         with open(pem("server")) as server, open(pem("ca")) as ca:
             chain = server.read() + ca.read()
         cases = {
-            config("nonexistent"): "nonexistent.pem: not found",
-            f"tls {{ cert_file: '{pem('server')}', key_file: '{pem('client-key')}' }}\n": "the private key cannot be used",
+            config("nonexistent"): r"tls\.cert_file: expected a certificate.*nonexistent.pem: not found",
+            f"tls {{ cert_file: '{pem('server')}', key_file: '{pem('client-key')}' }}\n":
+                r"tls\.key_file: expected the certificate's private key in PEM.*client-key.pem: error:",
             f"tls {{ cert_file: '{pem('server-key')}', key_file: '{pem('server-key')}' }}\n":
-                "the certificate cannot be used",
-            config(ca_file=f"'{pem('server-key')}'"): "the certificates of the authorities cannot be used",
+                r"tls\.cert_file: expected a certificate and its chain in PEM.*server-key.pem: error:",
+            config(ca_file=f"'{pem('server-key')}'"): r"tls\.ca_file: expected certificates of authorities in PEM.*error:",
+            config(ca_file=f"'{self.file('void', '')}'"): r"tls\.ca_file: expected .*void: the file is empty",
             f"tls {{ cert_file: '{self.file('empty', '')}', key_file: '{pem('server-key')}' }}\n":
-                "the certificate cannot be used",
+                r"tls\.cert_file: expected .*empty: the file is empty",
             f"tls {{ cert_file: '{self.file('half', chain[:-200])}', key_file: '{pem('server-key')}' }}\n":
-                "the certificate cannot be used",
+                r"tls\.cert_file: expected .*half: error:",
             config(ca_file=f"'{self.file('halves', chain[:-200])}'"):
-                "the certificates of the authorities cannot be used",
+                r"tls\.ca_file: expected .*halves: error:",
         }
         for text, wanted in cases.items():
             with self.subTest(wanted):
                 server = Server(BINARY, self.tmp.name, text, wait=False)
                 self.assertEqual(server.wait(), 1)
-                self.assertRegex(server.log(), r"\[FTL\] tls: .*" + wanted)
+                self.assertRegex(server.log(), r":\d+:\d+: " + wanted)
+                tested = subprocess.run([BINARY, "server", "-t", "-c", self.file("tested.conf", text)], capture_output=True, text=True)
+                self.assertEqual(tested.returncode, 1)
+                self.assertRegex(tested.stderr, r"tested\.conf:\d+:\d+: " + wanted)
 
     def test_a_slow_reader(self):
         self.start(config() + "max_pending: 2MB\n")

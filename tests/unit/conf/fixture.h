@@ -38,9 +38,24 @@ static inline const char *world_env(void *arg, const char *name)
 	return pair_find(w->env, name);
 }
 
+/* Of the files of `tls` those whose name begins with "bad" cannot be used. */
+static inline bool world_try_tls(void *arg, const struct conf *c, const char **key, struct buf *why)
+{
+	const char *const keys[] = { "cert_file", "key_file", "ca_file" };
+	const char *const paths[] = { c->tls.cert_file, c->tls.key_file, c->tls.ca_file };
+	(void)arg;
+	for (size_t i = 0; i < COUNT_OF(keys); i++) {
+		if (!paths[i] || strncmp(paths[i], "bad", 3) != 0) continue;
+		*key = keys[i];
+		buf_printf(why, "expected PEM, found %s", paths[i]);
+		return false;
+	}
+	return true;
+}
+
 static inline struct conf_source world_source(struct world *w)
 {
-	return (struct conf_source) { .read_file = world_read, .env = world_env, .arg = w };
+	return (struct conf_source) { .read_file = world_read, .env = world_env, .try_tls = world_try_tls, .arg = w };
 }
 
 /* Loads main.conf and, if argv is given, flags over it. The report stays for the caller. */

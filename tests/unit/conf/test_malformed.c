@@ -114,6 +114,12 @@ static const struct {
 	{ "websocket { foo: 1 }", "main.conf:1:13: unknown field \"foo\" in websocket" },
 	{ "leafnodes { foo: 1 }", "main.conf:1:13: unknown field \"foo\" in leafnodes" },
 	{ "journal { slots: 1 }", "main.conf:1:11: unknown field \"slots\" in journal" },
+	/* files that cannot be used: the key whose file it is */
+	{ "port: 1\ntls {\n  cert_file: bad.pem\n  key_file: k.pem\n}",
+		"main.conf:3:3: tls.cert_file: expected PEM, found bad.pem" },
+	{ "tls { cert_file: c.pem, key_file: bad.pem }", "main.conf:1:25: tls.key_file: expected PEM, found bad.pem" },
+	{ "tls { cert_file: c.pem, key_file: k.pem\n ca_file: bad.pem }",
+		"main.conf:2:2: tls.ca_file: expected PEM, found bad.pem" },
 	/* values of the wrong kind */
 	{ "port: \"4222\"", "main.conf:1:1: port: expected a port, or -1 for any free one, found the string \"4222\"" },
 	{ "port: [1,2]", "main.conf:1:1: port: expected a port, or -1 for any free one, found an array" },

@@ -93,9 +93,11 @@ class Server:
         self.process.send_signal(number)
 
     def wait(self):
-        """The exit code."""
+        """The exit code. What a sanitizer has found is an error, whatever the code is."""
         code = self.process.wait(30)
         self.reader.join(LINE_SECONDS)
+        if re.search("runtime error:|(ERROR|WARNING): [A-Za-z]+Sanitizer", self.log()):
+            raise AssertionError("a sanitizer has found something:\n" + self.log()[-5000:])
         return code
 
     def stop(self):

@@ -100,15 +100,21 @@ def test_standard_input_waits_for_the_server(run, server):
     assert f"{count + 1} stored" in out.decode() and producer.returncode == 0
 
 
+def produce_and_stop(run, server, station, timeout, first, then):
+    """A producer whose first lines are stored and whose next ones go to a server that is stopped."""
+    producer = run.spawn("produce", station, "--timeout", timeout, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    producer.stdin.write(first)
+    producer.stdin.flush()
+    until(lambda: stored(run, station) == first.count("\n"), "the first lines stored")
+    server.process.send_signal(signal.SIGSTOP)
+    producer.stdin.write(then)
+    producer.stdin.flush()
+    return producer
+
+
 def test_a_server_that_dies_leaves_lines_in_doubt(run, server):
     good(run("station", "add", "doubt"))
-    producer = run.spawn("produce", "doubt", "--timeout", "20s", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    producer.stdin.write("1\n2\n")
-    producer.stdin.flush()
-    until(lambda: stored(run, "doubt") == 2, "both lines stored")
-    server.process.send_signal(signal.SIGSTOP)
-    producer.stdin.write("3\n4\n5\n")
-    producer.stdin.flush()
+    producer = produce_and_stop(run, server, "doubt", "20s", "1\n2\n", "3\n4\n5\n")
     until(lambda: in_pipe(producer.stdin) == 0 and is_asleep(producer), "the lines on their way")
     server.kill()
     out, err = producer.communicate(timeout=60)
@@ -119,13 +125,7 @@ def test_a_server_that_dies_leaves_lines_in_doubt(run, server):
 
 def test_no_acknowledgement_in_time(run, server):
     good(run("station", "add", "late"))
-    producer = run.spawn("produce", "late", "--timeout", "1s", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    producer.stdin.write("1\n")
-    producer.stdin.flush()
-    until(lambda: stored(run, "late") == 1, "the line stored")
-    server.process.send_signal(signal.SIGSTOP)
-    producer.stdin.write("2\n")
-    producer.stdin.flush()
+    producer = produce_and_stop(run, server, "late", "1s", "1\n", "2\n")
     err = producer.communicate(timeout=60)[1]
     server.process.send_signal(signal.SIGCONT)
     assert producer.returncode == 1 and "no acknowledgement in time" in err and "line 2 may be or not" in err

@@ -10,6 +10,17 @@ static void append_applied(struct fixture *f, struct owner *o, unsigned count, s
 	owner_apply(o);
 }
 
+/* One group with several small segments: so many times ten entries have settled. */
+static void begin_with_segments(struct fixture *f, struct owner *o, unsigned times)
+{
+	fixture_init(f);
+	f->options.segment_bytes_max = 16 * 1024;
+	fixture_open(f);
+	owner_make(o, f, 1);
+	for (unsigned i = 0; i < times; i++) append_applied(f, o, 10, 1000);
+	settle(f);
+}
+
 static bool group_dir_exists(const struct fixture *f, uint64_t id)
 {
 	char name[40];
@@ -86,12 +97,7 @@ static void trimmed_segments_go(void **state)
 	struct fixture f;
 	struct owner o;
 	struct log_group_info info;
-	fixture_init(&f);
-	f.options.segment_bytes_max = 16 * 1024;
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
-	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
-	settle(&f);
+	begin_with_segments(&f, &o, 6);
 	assert_true(is_there(&f, FIRST_SEGMENT));
 	log_trim(o.g, 40);
 	settle(&f);
@@ -134,12 +140,7 @@ static void a_full_disk_is_given_back_what_is_purged(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	f.options.segment_bytes_max = 16 * 1024;
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
-	for (unsigned i = 0; i < 6; i++) append_applied(&f, &o, 10, 1000);
-	settle(&f);
+	begin_with_segments(&f, &o, 6);
 	assert_true(is_there(&f, FIRST_SEGMENT));
 	f.log->options.space_low_bytes = UINT64_MAX / 2;
 	owner_append_now(&o, 1, 100); /* the purge */
@@ -283,12 +284,7 @@ static void segments_are_rewritten(void **state)
 	(void)state;
 	struct fixture f;
 	struct owner o;
-	fixture_init(&f);
-	f.options.segment_bytes_max = 16 * 1024;
-	fixture_open(&f);
-	owner_make(&o, &f, 1);
-	for (unsigned i = 0; i < 10; i++) append_applied(&f, &o, 10, 1000);
-	settle(&f);
+	begin_with_segments(&f, &o, 10);
 	struct log_group_info before, info;
 	log_group_info(o.g, &before);
 	o.dead_below = 90;

@@ -98,6 +98,8 @@ bool auth_is_idle(const struct auth *a);
 /* Replaces users and permissions, adds and updates accounts. Everything or nothing: on an error `why` gets a sentence that names what
  * is wrong (double or missing user, unknown account, a bad subject, mixed modes) and nothing changes. ERR_INVALID. */
 must_check enum err auth_configure(struct auth *a, const struct auth_conf *c, struct buf *why);
+/* Is this a bcrypt hash, or a password as it is? */
+bool auth_is_bcrypt(struct slice secret);
 /* NULL when there is none of that name. */
 struct account *auth_account(const struct auth *a, struct slice name);
 

@@ -74,10 +74,9 @@ bool replies_use(struct auth_replies *r, struct slice subject, uint64_t now_ns);
 
 /* ---- secret.c ---- */
 
-bool secret_is_bcrypt(struct slice s);
 /* Takes as long as the given text is, whatever is in either. */
 bool secret_equals(struct slice given, struct slice expected);
-/* Slow, on purpose: for a worker. `hash` is one that secret_is_bcrypt. */
+/* Slow, on purpose: for a worker. `hash` is one that auth_is_bcrypt. */
 bool secret_matches_bcrypt(struct slice given, struct slice hash);
 
 #endif

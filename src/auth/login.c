@@ -93,7 +93,7 @@ static bool claim_holds(const struct claim *claim)
 {
 	if (claim->is_proven) return true;
 	if (claim->how == AUTH_BY_NAME && !claim->user) return false;
-	return !secret_is_bcrypt(claim->expected) && secret_equals(claim->given, claim->expected);
+	return !auth_is_bcrypt(claim->expected) && secret_equals(claim->given, claim->expected);
 }
 
 /* Whether the session would come to be again, and as whom. */
@@ -208,7 +208,7 @@ enum auth_verdict auth_login(
 	ASSERT(!l->check && session->how == AUTH_BY_NOTHING);
 	struct claim claim = claim_of(a->policy, c);
 	l->session = session;
-	if (!claim.is_proven && secret_is_bcrypt(claim.expected)) return check_submit(a, l, &claim);
+	if (!claim.is_proven && auth_is_bcrypt(claim.expected)) return check_submit(a, l, &claim);
 	bool passes = claim.is_proven || secret_equals(claim.given, claim.expected);
 	if (claim.how == AUTH_BY_NAME && !claim.user) passes = false;
 	return passes ? session_open(a, a->policy, claim.user, claim.how, session) : AUTH_DENIED;

@@ -114,7 +114,7 @@ static bool user_add(struct auth_policy *p, const struct auth_conf *c, const str
 	}
 	if (!permissions_make(p, from->permissions, seed, &u->permissions, why)) return false;
 	if (!from->permissions) u->permissions = fallback;
-	if (secret_is_bcrypt(u->password)) p->decoy = u->password;
+	if (auth_is_bcrypt(u->password)) p->decoy = u->password;
 	map_put(&p->users, u);
 	return true;
 }

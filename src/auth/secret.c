@@ -7,7 +7,7 @@
 enum { BCRYPT_BYTES = 60, BCRYPT_PREFIX_BYTES = 7, BCRYPT_PASSWORD_MAX = 72 };
 
 /* "$2b$11$" and 53 letters. */
-bool secret_is_bcrypt(struct slice s)
+bool auth_is_bcrypt(struct slice s)
 {
 	if (s.n < BCRYPT_PREFIX_BYTES || s.p[0] != '$' || s.p[1] != '2' || s.p[3] != '$' || s.p[6] != '$') return false;
 	bool known = s.p[2] == 'a' || s.p[2] == 'b' || s.p[2] == 'x' || s.p[2] == 'y';

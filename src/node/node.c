@@ -139,6 +139,8 @@ static void node_say_banner(struct node *n)
 	diag_line(d, DIAG_INFO, "  Thebes:   %s", THEBES_VERSION);
 	diag_line(d, DIAG_INFO, "  Name:     %s", n->server_name);
 	diag_line(d, DIAG_INFO, "  ID:       %s", n->server_id);
+	if (settings_has_plain_passwords(&n->conf))
+		diag_line(d, DIAG_WARN, "Plaintext passwords detected, use nkeys or bcrypt");
 	if (n->conf.file) diag_line(d, DIAG_INFO, "Using configuration file: %s", n->conf.file);
 }
 

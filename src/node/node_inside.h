@@ -12,6 +12,8 @@ struct log_sink_options settings_log(const struct conf *c);
 struct client_options settings_client(const struct conf *c);
 /* Tells auth who may connect; *why says what is wrong. ERR_INVALID. */
 must_check enum err settings_auth(struct auth *a, const struct conf *c, struct buf *why);
+/* As nats-server sees it: a user in a list who has none has a plain one; a token is not a password. */
+bool settings_has_plain_passwords(const struct conf *c);
 /* Reads the certificates, blocking: before the loop runs, or on a worker. *out is NULL when there is to be no TLS. Else *why says what is
  * wrong. */
 must_check enum err settings_tls(struct io *io, const struct conf *c, struct tls_context **out, struct buf *why);

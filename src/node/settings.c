@@ -153,6 +153,19 @@ char *settings_info_host(const struct conf *c, int64_t port_bound, int64_t *port
 	return copy;
 }
 
+bool settings_has_plain_passwords(const struct conf *c)
+{
+	if (c->auth_password && *c->auth_password && !auth_is_bcrypt(slice_of_str(c->auth_password))) return true;
+	for (size_t a = 0; a < c->account_count; a++) {
+		const struct conf_account *account = &c->accounts[a];
+		for (size_t u = 0; u < account->user_count; u++) {
+			const char *password = account->users[u].password;
+			if (!password || !auth_is_bcrypt(slice_of_str(password))) return true;
+		}
+	}
+	return false;
+}
+
 /* ---- auth: strings become slices, in an arena that dies when auth has copied what it wants ---- */
 
 static struct slice *auth_slices(struct arena *a, const struct conf_strings *s)

@@ -197,6 +197,33 @@ class ProcessTest(unittest.TestCase):
             self.assertRegex(log, re.compile(pattern, re.MULTILINE))
         self.assertLess(log.index("Listening for client"), log.index("Server is ready"))
 
+    def test_plain_passwords_are_warned_of(self):
+        hashed = "$2a$04$ECtW5Qm4Ro9Lq3cP0r9nC.JYqJmJdH0sI9r0x1d7KfXGxkWbL2X3a"
+        cases = (
+            ("", ["--user", "a", "--pass", "b"], True),
+            ("", ["--user", "a", "--pass", hashed], False),
+            ("", ["--auth", "token"], False),
+            ("authorization { user: a, password: b }", [], True),
+            (f"authorization {{ user: a, password: '{hashed}' }}", [], False),
+            ("authorization { user: a }", [], False),
+            ("authorization { token: b }", [], False),
+            (f"authorization {{ users: [ {{ user: a, password: '{hashed}' }} ] }}", [], False),
+            (f"authorization {{ users: [ {{ user: a, password: '{hashed}' }}, {{ user: b, password: c }} ] }}", [], True),
+            ("authorization { users: [ { user: a } ] }", [], True),
+            ("accounts { A { users: [ { user: a, password: b } ] } }", [], True),
+            ("accounts { $SYS { users: [ { user: a, password: b } ] } }", [], True),
+            (f"accounts {{ A {{ users: [ {{ user: a, password: '{hashed}' }} ] }} }}", [], False),
+        )
+        for config, flags, is_warned in cases:
+            with self.subTest(config=config, flags=flags):
+                server = self.start(config + "\n", flags=flags)
+                warnings = [n for n, line in enumerate(server.lines) if line.endswith("[WRN] Plaintext passwords detected, use nkeys or bcrypt")]
+                self.assertEqual(len(warnings), is_warned)
+                for n in warnings:
+                    self.assertRegex(server.lines[n - 1], r"\[INF\]   ID: ")
+                    self.assertIn("Using configuration file: ", server.lines[n + 1])
+                server.stop()
+
     def test_files(self):
         pid_file = os.path.join(self.tmp.name, "pid")
         server = self.start(flags=["-P", pid_file])

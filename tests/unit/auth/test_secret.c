@@ -26,7 +26,7 @@ static void recognising(void **state)
 		{ "secret", false },
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++)
-		assert_int_equal(secret_is_bcrypt(slice_of_str(cases[i].text)), cases[i].is_bcrypt);
+		assert_int_equal(auth_is_bcrypt(slice_of_str(cases[i].text)), cases[i].is_bcrypt);
 }
 
 static void plain(void **state)

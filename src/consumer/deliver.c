@@ -75,6 +75,10 @@ static void beat(struct io_timer *t)
 	struct request *q = CONTAINER_OF(t, struct request, beat);
 	struct consumer *k = q->consumer;
 	struct buf b = { 0 };
+	if (q->no_wait && q->got_some) { /* it waits for room for acks: no longer than to here, as the original */
+		request_end(q, "408 Request Timeout", true);
+		return;
+	}
 	io_timer_start(k->all->io, &q->beat, q->beat_ns);
 	buf_printf(&b, "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n\r\n",
 		(unsigned long long)k->live_cseq, (unsigned long long)k->live_sseq);

@@ -258,9 +258,9 @@ static void create_resolve(struct create *w)
 	case DELIVER_LAST:
 	case DELIVER_LAST_PER_SUBJECT:
 		stream_subjects(w->all->stream, filters, k->filter_count, add_last_seq, w);
-		qsort(w->last_seqs, w->last_seq_count, sizeof *w->last_seqs, by_number);
+		if (w->last_seq_count) qsort(w->last_seqs, w->last_seq_count, sizeof *w->last_seqs, by_number);
 		if (k->deliver_policy == DELIVER_LAST) {
-			w->start = w->last_seq_count ? w->last_seqs[w->last_seq_count - 1] : s.last_seq + 1;
+			w->start = w->last_seq_count ? w->last_seqs[w->last_seq_count - 1] : u64_max(s.last_seq, 1);
 			w->last_seq_count = 0;
 		} else {
 			w->start = w->last_seq_count ? w->last_seqs[0] : s.last_seq + 1;

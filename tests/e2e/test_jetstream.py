@@ -369,6 +369,26 @@ async def test_acks_let_a_pull_go_on_that_does_not_wait(nc, js):
                 await nc.publish(f"$JS.ACK.S.c.1.{n}.{n}.1.0", b"")
 
 
+async def test_a_pull_that_does_not_wait_ends_at_its_first_heartbeat(nc, js):
+    await fill(js, "S", 8)
+    await js.add_consumer("S", durable_name="c", ack_policy="explicit", max_ack_pending=3, ack_wait=60)
+    pull = b'{"batch":10,"no_wait":true,"expires":5000000000,"idle_heartbeat":200000000}'
+    first, second = await nc.subscribe("first"), await nc.subscribe("second")
+    await nc.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", pull, reply="first")
+    for number in range(3):
+        assert (await first.next_msg(timeout=5)).data == b"%d" % number
+    end = await first.next_msg(timeout=5)
+    assert (end.headers["Status"], end.headers["Nats-Pending-Messages"]) == ("408", "7")
+    await nc.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", pull, reply="second")  # one that got nothing yet goes on
+    for _ in range(2):
+        assert (await second.next_msg(timeout=5)).headers["Status"] == "100"
+    for n in range(1, 4):
+        await nc.publish(f"$JS.ACK.S.c.1.{n}.{n}.1.0", b"")
+    while (msg := await second.next_msg(timeout=5)).headers:
+        assert msg.headers["Status"] == "100"
+    assert msg.data == b"3"
+
+
 async def test_ack_all(js):
     await fill(js, "S", 10)
     sub = await js.pull_subscribe("S.n", "c", config=api.ConsumerConfig(ack_policy=api.AckPolicy.ALL, ack_wait=60))

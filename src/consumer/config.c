@@ -297,10 +297,15 @@ static bool check_filters(const struct consumer_config *c, const struct stream_c
 	return true;
 }
 
+static bool check_workqueue_acks(const struct consumer_config *c, const struct stream_config *s, struct js_error *e)
+{
+	return s->retention != STREAM_WORKQUEUE || c->ack_policy != ACK_NONE ||
+	       js_error_set(e, JS_CONSUMER_WORKQUEUE_PULL_ACK, NULL);
+}
+
 static bool check_workqueue(const struct consumer_config *c, const struct stream_config *s, struct js_error *e)
 {
 	if (s->retention != STREAM_WORKQUEUE) return true;
-	if (c->ack_policy == ACK_NONE) return js_error_set(e, JS_CONSUMER_WORKQUEUE_PULL_ACK, NULL);
 	if (c->ack_policy != ACK_EXPLICIT) return js_error_set(e, JS_WORKQUEUE_EXPLICIT_ACK, NULL);
 	if (c->deliver_policy != DELIVER_ALL) return js_error_set(e, JS_WORKQUEUE_DELIVER_ALL, NULL);
 	return true;
@@ -359,8 +364,8 @@ bool consumer_config_check(struct consumer_config *c, const struct stream_config
 	if (c->ack_policy != ACK_NONE && c->max_ack_pending == 0) c->max_ack_pending = 1000;
 	if (c->max_deliver <= 0) c->max_deliver = -1;
 	if (!c->durable && c->inactive_threshold_ns <= 0) c->inactive_threshold_ns = (int64_t)SECONDS(5);
-	return check_backoff(c, e) && check_policy(c, e) && check_workqueue(c, s, e) && check_filters(c, s, e) &&
-	       check_sampling(c, e);
+	return check_backoff(c, e) && check_policy(c, e) && check_workqueue_acks(c, s, e) && check_filters(c, s, e) &&
+	       check_workqueue(c, s, e) && check_sampling(c, e);
 }
 
 bool consumer_config_can_update(

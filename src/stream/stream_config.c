@@ -430,6 +430,8 @@ bool stream_config_can_update(const struct stream_config *now, const struct stre
 		const char *text;
 	} rules[] = {
 		{ strcmp(now->name, next->name) != 0, "stream configuration name must match original" },
+		{ now->max_consumers != next->max_consumers,
+			"stream configuration update can not change MaxConsumers" },
 		{ now->storage != next->storage, "stream configuration update can not change storage type" },
 		{ now->retention != next->retention &&
 				(now->retention == STREAM_WORKQUEUE || next->retention == STREAM_WORKQUEUE),
@@ -439,8 +441,6 @@ bool stream_config_can_update(const struct stream_config *now, const struct stre
 		{ now->deny_delete && !next->deny_delete,
 			"stream configuration update can not cancel deny message deletes" },
 		{ now->deny_purge && !next->deny_purge, "stream configuration update can not cancel deny purge" },
-		{ now->max_consumers != next->max_consumers,
-			"stream configuration update can not change MaxConsumers" },
 		{ next->template_owner != NULL, "stream configuration update can not be owned by a template" },
 	};
 	for (size_t i = 0; i < COUNT_OF(rules); i++)

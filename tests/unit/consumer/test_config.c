@@ -80,6 +80,9 @@ static void refused(void **state)
 		{ QUEUE, "{}", 10084, NULL },
 		{ QUEUE, "{\"ack_policy\":\"all\"}", 10098, NULL },
 		{ QUEUE, "{\"ack_policy\":\"explicit\",\"deliver_policy\":\"new\"}", 10101, NULL },
+		{ QUEUE, "{\"ack_policy\":\"explicit\",\"deliver_policy\":\"new\",\"filter_subject\":\"c\"}", 10093,
+			NULL },
+		{ QUEUE, "{\"filter_subject\":\"c\"}", 10084, NULL },
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -179,6 +179,8 @@ static void updates(void **state)
 	} cases[] = {
 		{ "\"max_msgs\":1", "\"max_msgs\":5,\"max_bytes\":7,\"discard\":\"new\"", NULL },
 		{ "\"sealed\":false", "\"sealed\":true", NULL },
+		{ "\"storage\":\"file\"", "\"storage\":\"memory\",\"max_consumers\":2",
+			"stream configuration update can not change MaxConsumers" },
 		{ "\"storage\":\"file\"", "\"storage\":\"memory\"",
 			"stream configuration update can not change storage type" },
 		{ "\"retention\":\"limits\"", "\"retention\":\"workqueue\"",

@@ -243,8 +243,8 @@ static void delete_synced(struct stream_req *sync)
 	stream_state(station_stream(s), &st);
 	/* the original's memory store has no ends: it says that the sequence is not there */
 	bool has_ends = stream_config(station_stream(s))->storage == STREAM_FILE;
-	if (has_ends && (r->seq == 0 || r->seq > st.last_seq)) {
-		api_refuse(r, JS_STREAM_MSG_DELETE, r->seq ? "stream store EOF" : "no message found");
+	if (has_ends && (r->seq < u64_max(st.first_seq, 1) || r->seq > st.last_seq)) {
+		api_refuse(r, JS_STREAM_MSG_DELETE, r->seq > st.last_seq ? "stream store EOF" : "no message found");
 		return;
 	}
 	r->stream_req = (struct stream_req) { .done = msg_deleted };

@@ -548,8 +548,9 @@ static const char *parse_pull(struct consumer *k, struct slice body, struct pull
 		p->batch = (int64_t)n;
 	}
 	if (p->batch <= 0) p->batch = 1;
-	if (p->expires_ns < 0 || p->beat_ns < 0 || p->max_bytes < 0) return "400 Bad Request";
-	if (p->beat_ns && p->beat_ns * 2 > p->expires_ns) return "400 Bad Request - heartbeat value too large";
+	if (p->max_bytes < 0) p->max_bytes = 0; /* no limit; a request that has expired ends as it comes */
+	if (p->beat_ns < 0) p->beat_ns = 0;
+	if (p->beat_ns > 0 && p->beat_ns > p->expires_ns / 2) return "400 Bad Request - heartbeat value too large";
 	text[0] = '\0';
 	if (c->max_batch > 0 && p->batch > c->max_batch) {
 		(void)snprintf(text, room, "409 Exceeded MaxRequestBatch of %lld", (long long)c->max_batch);
@@ -611,6 +612,10 @@ void consumer_pull(struct consumer *k, struct slice body, struct slice reply)
 	k->waiting_count++;
 	list_push_back(&k->waiting, &q->link_by_turn);
 	consumer_rest(k);
+	if (p.expires_ns < 0) {
+		request_end(q, "408 Request Timeout", true);
+		return;
+	}
 	if (p.expires_ns) io_timer_start(k->all->io, &q->expiry, (uint64_t)p.expires_ns);
 	if (p.beat_ns) io_timer_start(k->all->io, &q->beat, q->beat_ns);
 	consumer_mark(k);

@@ -145,6 +145,14 @@ static void stream_is_gone(struct stream_care *c)
 	move(c, CARE_CREATE);
 }
 
+/* Two answers say so: the one where it would be between others, the other below the first of them. */
+static bool is_not_there(struct slice answer, uint64_t code)
+{
+	static const char below_first[] = "no message found";
+	return code == 10043 ||
+	       (code == 10057 && memmem(answer.p, answer.n, below_first, sizeof below_first - 1) != NULL);
+}
+
 static void operated(struct peer_call *call, const struct wire_op *op)
 {
 	struct stream_care *c = call->a;
@@ -160,7 +168,7 @@ static void operated(struct peer_call *call, const struct wire_op *op)
 		return;
 	}
 	bool is_seen_only = s->kind == BOOK_MAX_BYTES; /* nobody knows what its limit has taken */
-	if (code == 10043 && is_seen_only && what == DELETE_MSG) code = 0;
+	if (is_seen_only && what == DELETE_MSG && is_not_there(op->payload, code)) code = 0;
 	if (code) {
 		book_violated(&c->w->book, "OPERATION on %s: %.*s", s->name, SLICE_FMT(op->payload));
 		return;

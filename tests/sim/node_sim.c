@@ -361,7 +361,7 @@ static void more_traffic(struct world *w)
 	for (unsigned i = 0; i < w->book.stream_count && !world_is_violated(w); i++)
 		if (world_chance(w, 50)) ops_publish(w, &w->peer[1], &w->care[i]);
 	audit_all(w, AUDIT_WHOLE, "the audit before rot");
-	if (!world_is_violated(w)) faults_note_groups(w);
+	w->knows_damage = !world_is_violated(w) && faults_note_groups(w);
 }
 
 static void rot(struct world *w)

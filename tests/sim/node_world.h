@@ -162,8 +162,9 @@ void faults_end(struct world *w); /* all of them, for good */
 must_check bool faults_flip(struct world *w, char *where, size_t room);
 /* The same in a message, wherever it is stored: everything in the entry that holds it is noted as lost. */
 must_check bool faults_hit(struct world *w, char *where, size_t room);
-/* Before that: which entry holds which message. The server must be up when the groups are noted, and down when the entries are. */
-void faults_note_groups(struct world *w);
+/* Before that: which entry holds which message. The server must be up when the groups are noted, and down when the entries are. False: not now,
+ * some damage could not be told. */
+must_check bool faults_note_groups(struct world *w);
 void faults_note_entries(struct world *w);
 
 /* ---- node_recover.c ---- */

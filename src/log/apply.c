@@ -32,7 +32,7 @@ static void group_doubt_quietly(struct log_group *g, unsigned why, const char *w
 static void group_clear(struct log_group *g, unsigned what)
 {
 	g->doubt &= ~what;
-	if (what & DOUBT_ENTRIES) g->unsure = (struct segment_range) { 0 };
+	if (what & DOUBT_ENTRIES) g->unsure = g->untold = (struct segment_range) { 0 };
 	if (g->doubt) return;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
@@ -131,6 +131,7 @@ static void cut_to(struct log_group *g, uint64_t last)
 	if (last < g->breaks_at) g->breaks_at = 0;
 	if (last < g->breaks_more) g->breaks_more = 0;
 	g->unsure.to = u64_min(g->unsure.to, last);
+	g->untold.to = u64_min(g->untold.to, last);
 	g->claimed = u64_min(g->claimed, last);
 	if (last >= g->settled_index) {
 		refs_truncate(&g->refs, last + 1);
@@ -368,6 +369,17 @@ static void apply_doubt_end(const struct applied *a)
 	group_clear(g, DOUBT_VOTE | DOUBT_ENTRIES | DOUBT_RECORDED);
 }
 
+/* The start that wrote it judged what was unsure by the state that it found. What lay above that it has gone on with, and stored the state of:
+ * that is no other state, and takes no entry away. */
+static void settle_unsure(struct log_group *g, uint64_t commit)
+{
+	struct segment_range was = { g->unsure.from, u64_min(g->unsure.to, commit) };
+	bool any = g->unsure.to && was.from <= was.to;
+	if (any) g->untold.from = g->untold.to ? u64_min(g->untold.from, was.from) : was.from;
+	if (any) g->untold.to = u64_max(g->untold.to, was.to);
+	g->unsure = (struct segment_range) { 0 };
+}
+
 static void apply_doubt(const struct applied *a)
 {
 	if (a->h->group == 0) {
@@ -376,9 +388,12 @@ static void apply_doubt(const struct applied *a)
 	}
 	struct log_group *g = group_of(a);
 	char what[200];
+	struct segment_range unsure = g->unsure;
 	g->commit_index = u64_min(g->commit_index, a->h->commit);
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
+	g->unsure = unsure;
+	settle_unsure(g, a->h->commit);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
 	if (a->h->term & DOUBT_ENTRIES) note_told(g, a->h->index);
 	g->seq_bound = u64_max(g->seq_bound, a->h->seq_last);
@@ -534,11 +549,18 @@ void replay_apply(struct replay *r, uint64_t use, const struct frame *f, const s
 
 /* What the state covers was committed: an entry that may be another one than that is as good as missing. Above it stands what may be an old
  * end of the log: raft compares it with the leader's before it counts as committed. */
+static void lose(struct log_group *g, struct segment_range unsure)
+{
+	uint64_t from = u64_max(unsure.from, g->refs.first), to = u64_min(unsure.to, g->state_index);
+	for (uint64_t i = from; i <= to && i <= g->last_index; i++) refs_at(&g->refs, i)->use = 0;
+}
+
 static uint64_t finish_unsure(struct log_group *g)
 {
-	if (!(g->doubt & DOUBT_ENTRIES) || g->unsure.to == 0) return UINT64_MAX;
-	uint64_t from = u64_max(g->unsure.from, g->refs.first), to = u64_min(g->unsure.to, g->state_index);
-	for (uint64_t i = from; i <= to && i <= g->last_index; i++) refs_at(&g->refs, i)->use = 0;
+	if (!(g->doubt & DOUBT_ENTRIES)) return UINT64_MAX;
+	if (g->untold.to) lose(g, g->untold);
+	if (g->unsure.to == 0) return UINT64_MAX;
+	lose(g, g->unsure);
 	return g->unsure.from - 1;
 }
 

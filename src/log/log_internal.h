@@ -258,13 +258,15 @@ struct log_group {
 	uint64_t
 		told_doubt; /* … entries from here on are in doubt, as the journal says, and it has not said that this ended; 0: not */
 	struct segment_range unsure; /* … entries that something lost may have replaced; to 0: none */
-	uint32_t rewrite_at;         /* position of the segment that is looked at next */
-	bool wants_erase;            /* S15: the owner has asked … */
-	bool is_erasing;             /* … and erasing has begun since … */
-	bool erase_failed;           /* … but something could not be reached */
-	bool erase_owed;             /* … before its owner was detached */
-	uint32_t epoch; /* raised when what a read was planned on is no longer so: settle, install, truncate */
-	uint32_t cuts;  /* raised when entries that a read may have given are void: install, truncate */
+	struct segment_range
+		untold; /* … of these, what the start that recorded the doubt counted as missing, by the state it had */
+	uint32_t rewrite_at; /* position of the segment that is looked at next */
+	bool wants_erase;    /* S15: the owner has asked … */
+	bool is_erasing;     /* … and erasing has begun since … */
+	bool erase_failed;   /* … but something could not be reached */
+	bool erase_owed;     /* … before its owner was detached */
+	uint32_t epoch;      /* raised when what a read was planned on is no longer so: settle, install, truncate */
+	uint32_t cuts;       /* raised when entries that a read may have given are void: install, truncate */
 };
 static inline bool group_is_in_doubt(const struct log_group *g) { return g->doubt != 0; }
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);

@@ -21,6 +21,7 @@ static void group_doubt_quietly(struct log_group *g, unsigned why, const char *w
 	if (!g->doubt || g->doubt_from > g->last_index + 1) g->doubt_from = g->last_index + 1;
 	g->doubt |= why;
 	if (!(why & DOUBT_ENTRIES)) return;
+	g->finds_more = true;
 	g->claimed = 0;
 	g->is_end_unsure = true;
 	/* What was known to be committed cannot have been replaced. */
@@ -33,6 +34,7 @@ static void group_clear(struct log_group *g, unsigned what)
 {
 	g->doubt &= ~what;
 	if (what & DOUBT_ENTRIES) g->unsure = g->untold = (struct segment_range) { 0 };
+	if (what & DOUBT_ENTRIES) g->finds_more = false;
 	if (g->doubt) return;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
@@ -389,13 +391,16 @@ static void apply_doubt(const struct applied *a)
 	struct log_group *g = group_of(a);
 	char what[200];
 	struct segment_range unsure = g->unsure;
+	bool finds_more = g->finds_more;
 	g->commit_index = u64_min(g->commit_index, a->h->commit);
 	(void)snprintf(what, sizeof what, "%.*s", SLICE_FMT(slice_first(a->body, sizeof what - 1)));
 	group_doubt_quietly(g, DOUBT_RECORDED | ((unsigned)a->h->term & (DOUBT_VOTE | DOUBT_ENTRIES)), what);
 	g->unsure = unsure;
+	g->finds_more = finds_more;
 	settle_unsure(g, a->h->commit);
 	g->doubt_from = u64_min(g->doubt_from, a->h->index);
 	if (a->h->term & DOUBT_ENTRIES) note_told(g, a->h->index);
+	g->told_to = a->h->term & DOUBT_SETTLED ? g->settled_index : 0;
 	g->seq_bound = u64_max(g->seq_bound, a->h->seq_last);
 	if (a->h->seq_last) g->is_end_unsure = false; /* who wrote it knew */
 }
@@ -468,6 +473,7 @@ static void apply_row(const struct applied *a, const struct table_row *row)
 		group_doubt_quietly(g, DOUBT_RECORDED | DOUBT_VOTE | DOUBT_ENTRIES, "it was in doubt before");
 		g->doubt_from = row->doubt_from;
 		note_told(g, row->doubt_from);
+		g->told_to = 0;
 	}
 	if (a->proves && has_ended) g->told_doubt = 0;
 	g->seq_bound = u64_max(g->seq_bound, row->seq_last);
@@ -633,6 +639,7 @@ static void finish_group(struct log_group *g)
 	if (g->commit_index > g->last_index && !log_fault(l, FAULT_bug_s7_no_doubt))
 		group_doubt_quietly(g, DOUBT_ENTRIES, "entries that were committed are missing");
 	finish_told(g);
+	if (g->finds_more) g->told_to = 0;
 	finish_bound(g, is_end_unsure);
 	g->commit_index = u64_max(u64_min(g->commit_index, commit_sure), g->state_index);
 	g->commit_index = u64_min(g->commit_index, g->last_index);

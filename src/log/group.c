@@ -346,6 +346,7 @@ void log_doubt_end(struct log_group *g, uint64_t term, uint64_t leader, struct l
 	g->doubt = 0;
 	g->doubt_from = g->seq_bound = 0;
 	g->loses_end = false;
+	g->told_to = 0;
 	mem_free(g->doubt_why);
 	g->doubt_why = NULL;
 	diag_line(l->diag, DIAG_INFO, "log group=%s doubt ends with term %llu", g->label, (unsigned long long)term);
@@ -407,6 +408,8 @@ static struct segment_range lost_range(const struct log_group *g)
 	lost.from = u64_min(lost.from, g->doubt_from);
 	bool has_end = g->damaged.from && g->doubt_from >= g->damaged.from && !g->loses_end;
 	if (has_end && !g->stranded.count) return lost;
+	if (g->told_to && !g->loses_end && !g->stranded.count)
+		return (struct segment_range) { lost.from, u64_max(lost.to, g->told_to) };
 	lost.to = 0;
 	for (uint32_t i = 0; i < g->stranded.count; i++) {
 		uint64_t index = g->stranded.first + i;
@@ -475,16 +478,23 @@ void group_record_doubt(struct log_group *g)
 	struct log *l = g->log;
 	ASSERT(g->doubt);
 	if (log_fault(l, FAULT_bug_s7_doubt_forgotten) || l->is_dead) return;
+	struct segment_range lost = lost_range(g);
+	bool is_settled = !(g->doubt & DOUBT_STATE) && lost.to && lost.to <= g->settled_index;
 	struct entry_head h = {
 		.kind = ENTRY_DOUBT,
 		.group = g->id,
 		.index = g->doubt_from,
-		.term = g->doubt & (DOUBT_VOTE | DOUBT_ENTRIES),
+		.term = (g->doubt & (DOUBT_VOTE | DOUBT_ENTRIES)) | (is_settled ? DOUBT_SETTLED : 0u),
 		.commit = g->commit_index,
 		.seq_last = g->seq_bound = u64_max(g->seq_bound, g->last_seq),
 	};
 	(void)journal_add(l, g, &h, slice_of_str(g->doubt_why));
 	g->doubt |= DOUBT_RECORDED;
+}
+
+bool group_doubt_is_untold(const struct log_group *g)
+{
+	return !(g->doubt & DOUBT_RECORDED) || (g->told_to && lost_range(g).to == 0);
 }
 
 void group_damaged(struct log_group *g, struct segment_range bad, const char *what)

@@ -294,6 +294,7 @@ static void install_switch(struct log_install *i)
 	runs_copy(&g->runs, &i->runs);
 	g->damaged = (struct segment_range) { 0 };
 	g->loses_end = false;
+	g->told_to = 0;
 	if (g->doubt) g->doubt_from = i->index + 1; /* until it ends: nothing that is here */
 	g->trim_index = 0;
 	g->epoch++;

@@ -196,6 +196,7 @@ enum {                      /* why a group is in doubt (S7) */
 	DOUBT_ENTRIES = 2,  /* entries may be missing, or be stale */
 	DOUBT_RECORDED = 4, /* a DOUBT record or a table says so: only DOUBT_END clears it */
 	DOUBT_STATE = 8,    /* its applied state is lost */
+	DOUBT_SETTLED = 16, /* in a DOUBT record alone: entries, of those only that were settled then */
 };
 
 struct log_group {
@@ -235,6 +236,8 @@ struct log_group {
 	unsigned doubt; /* DOUBT_… */
 	uint64_t doubt_from;
 	bool loses_end; /* the doubt is also about entries without an end that anybody knows, found before what is `damaged` */
+	uint64_t
+		told_to; /* of a start: as the DOUBT record says nothing behind this one is lost, for all that is known; 0: it does not */
 	uint64_t seq_bound; /* no sequence above it can have been acknowledged, as far as the doubt goes */
 	bool is_end_unsure; /* while starting: what was lost last may have held any sequences */
 	char *doubt_why;    /* owned, NULL when not in doubt */
@@ -257,6 +260,7 @@ struct log_group {
 		claimed; /* … up to here the log is proven, if it turns out to be all here: its entries may come as moved ones */
 	uint64_t
 		told_doubt; /* … entries from here on are in doubt, as the journal says, and it has not said that this ended; 0: not */
+	bool finds_more;             /* … entries are in doubt by what this start found, not only as it was told */
 	struct segment_range unsure; /* … entries that something lost may have replaced; to 0: none */
 	struct segment_range
 		untold; /* … of these, what the start that recorded the doubt counted as missing, by the state it had */
@@ -272,6 +276,8 @@ static inline bool group_is_in_doubt(const struct log_group *g) { return g->doub
 void group_doubt(struct log_group *g, unsigned why, uint64_t from, const char *fmt, ...) printf_like(4, 5);
 /* Records a doubt that was found now, so that the next start knows it without the damage. */
 void group_record_doubt(struct log_group *g);
+/* No record says so, or only that what is settled is damaged, and there is more. */
+bool group_doubt_is_untold(const struct log_group *g);
 /* The same of groups that nobody knows the names of. */
 void group_record_lack(struct log *l);
 /* A read or a copy found settled entries damaged. */

@@ -614,7 +614,7 @@ static enum err start_record(struct start *s)
 			(unsigned long long)g->doubt_from, g->doubt_why ? g->doubt_why : "it was in doubt before");
 		if (!g->doubt_why) g->doubt_why = mem_strdup("it was in doubt before");
 		diag_count(l->diag, COUNTER_log_groups_doubted);
-		if (!(g->doubt & DOUBT_RECORDED)) group_record_doubt(g);
+		if (group_doubt_is_untold(g)) group_record_doubt(g);
 	}
 	l->lacks_groups = s->replay.lacks_groups;
 	if (l->lacks_groups) {

@@ -136,6 +136,7 @@ struct segment_reader {
 	struct io *io;
 	struct segment_place place;
 	struct segment_info info;
+	bool is_whole;            /* all entries have been counted, and there are as many as the meta says */
 	bool index_is_bad;        /* found while looking something up: ask for segment_index_rebuild */
 	bool head_is_bad;         /* the file's first 64 bytes are damaged: harmless, the meta says all that they say */
 	struct segment_range bad; /* of the last ERR_CORRUPT */

@@ -40,14 +40,20 @@ struct segment_scan {
 	uint64_t group;
 	uint64_t at;         /* offset of the next entry, or of the zeros before it */
 	uint64_t index_last; /* of the entry before; the next one's is above it */
-	size_t chunk;        /* how much is read at once */
-	struct buf window;   /* owned: bytes from window_at on */
+	/* Of the entry that was found last: zeros stand before it, and its index is not the next one. Either a round ended there and what was between is
+	 * dead, or entries were there and are zeroes now: the rows of the .idx know, or how many entries there are. */
+	bool is_unsure;
+	size_t chunk;      /* how much is read at once */
+	struct buf window; /* owned: bytes from window_at on */
 	uint64_t window_at;
 };
 enum { SEGMENT_CHUNK = 256 * 1024 };
 void segment_scan_init(
 	struct segment_scan *s, struct io_file *f, const struct segment_info *info, uint64_t group, size_t chunk);
 void segment_scan_deinit(struct segment_scan *s);
+/* What damage may have taken where a scan cannot go on: the entries of the segment from there. All of them when it has the last one already and
+ * more follows: then the bytes are others than those that were written (leftovers of a round that was given up, say). */
+struct segment_range segment_rest(const struct segment_info *s, uint64_t from);
 /* The entry at s->at, verified, borrowed until the next call; s->at is then behind it and *offset where it began. ERR_EOF behind the last.
  * ERR_CORRUPT: s->at is where the damage is; *head_is_good: its head could be read, only its body is damaged. */
 must_check enum err segment_scan_next(

@@ -31,6 +31,11 @@ void segment_scan_init(
 
 void segment_scan_deinit(struct segment_scan *s) { buf_deinit(&s->window); }
 
+struct segment_range segment_rest(const struct segment_info *s, uint64_t from)
+{
+	return (struct segment_range) { from <= s->last_index ? from : s->first_index, s->last_index };
+}
+
 /* n bytes at `at`, through the window; the caller has checked that they lie inside the segment. What is left of the window moves to its
  * front only when more must be read. */
 static enum err scan_window(struct segment_scan *s, uint64_t at, uint64_t n, const uint8_t **p)
@@ -86,8 +91,9 @@ static enum err scan_skip_zeros(struct segment_scan *s)
 enum err segment_scan_next(
 	struct segment_scan *s, struct entry_head *h, struct slice *entry, uint64_t *offset, bool *head_is_good)
 {
-	*head_is_good = false;
+	*head_is_good = s->is_unsure = false;
 	if (s->at >= s->info->bytes) return ERR_EOF;
+	const uint64_t end_before = s->at, expected = s->index_last ? s->index_last + 1 : s->info->first_index;
 	enum err e = scan_skip_zeros(s);
 	if (e != OK) return e;
 	const uint8_t *p;
@@ -104,6 +110,7 @@ enum err segment_scan_next(
 	if (entry_next(&in, h, &body) != OK) return ERR_CORRUPT;
 	*offset = s->at;
 	*entry = slice_of(p, bytes);
+	s->is_unsure = s->at > end_before && h->index > expected;
 	s->at += bytes;
 	s->index_last = h->index;
 	return OK;
@@ -312,6 +319,26 @@ struct found {
 	uint32_t entry_bytes;
 };
 
+/* The scan stands behind the count-th entry, before which some may be missing: are there as many as the meta says? */
+static enum err reader_count(struct segment_reader *r, struct segment_scan *s, uint32_t count)
+{
+	struct entry_head h;
+	struct slice entry;
+	uint64_t offset;
+	bool head_is_good;
+	enum err e;
+	for (;; count++) {
+		e = segment_scan_next(s, &h, &entry, &offset, &head_is_good);
+		if (e == ERR_CORRUPT && head_is_good)
+			segment_scan_pass(s, &h);
+		else if (e != OK)
+			break;
+	}
+	if (e != ERR_EOF) return e;
+	r->is_whole = count == r->info.entry_count;
+	return r->is_whole ? OK : ERR_CORRUPT;
+}
+
 /* Without the .idx: from the segment's first entry on. */
 static enum err reader_find_by_scan(struct segment_reader *r, struct target t, struct found *out)
 {
@@ -319,6 +346,7 @@ static enum err reader_find_by_scan(struct segment_reader *r, struct target t, s
 	struct entry_head h;
 	struct slice entry;
 	uint64_t offset = 0, before = 0;
+	uint32_t count = 0;
 	bool head_is_good;
 	enum err e;
 	r->index_is_bad = true;
@@ -328,9 +356,17 @@ static enum err reader_find_by_scan(struct segment_reader *r, struct target t, s
 		if (e != OK && (e != ERR_CORRUPT || !head_is_good)) break;
 		if ((t.by_seq ? h.seq_last : h.index) >= t.value) break;
 		before = h.index;
+		count++;
 		if (e == ERR_CORRUPT) segment_scan_pass(&s, &h);
 	}
 	if (e == OK) *out = (struct found) { offset, before, (uint32_t)entry.n };
+	const bool is_hidden = e == OK && s.is_unsure && !r->is_whole && (t.by_seq || h.index != t.value);
+	if (is_hidden) e = reader_count(r, &s, count + 1);
+	if (is_hidden && e == ERR_CORRUPT) {
+		r->bad = (struct segment_range) { before ? before + 1 : r->info.first_index, h.index - 1 };
+		segment_scan_deinit(&s);
+		return e;
+	}
 	/* The meta's last index and sequence reach the target: an end before it is damage too. */
 	if (e == ERR_EOF) e = ERR_CORRUPT;
 	if (e == ERR_CORRUPT)
@@ -399,6 +435,10 @@ enum err segment_read(struct segment_reader *r, uint64_t from, uint64_t to, uint
 		uint64_t offset;
 		bool head_is_good;
 		e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good);
+		if (e == OK && s.is_unsure && holes && !r->is_whole) {
+			e = reader_find(r, (struct target) { false, *next }, &at);
+			if (e != OK) break; /* it has said what is bad */
+		}
 		if (e != OK || h.index > to || (!holes && h.index != *next)) {
 			if (e == OK && holes) *next = u64_min(h.index, to + 1);
 			break;
@@ -408,10 +448,10 @@ enum err segment_read(struct segment_reader *r, uint64_t from, uint64_t to, uint
 		appended += entry.n;
 		*next = h.index + 1;
 	}
+	if (e == ERR_CORRUPT && !s.is_unsure) r->bad = (struct segment_range) { *next, r->info.last_index };
 	segment_scan_deinit(&s);
 	if (e == ERR_EOF) return OK;
 	if (e != ERR_CORRUPT) return e;
-	r->bad = (struct segment_range) { *next, r->info.last_index };
 	return appended ? OK : ERR_CORRUPT;
 }
 
@@ -454,8 +494,14 @@ enum err segment_each(struct segment_reader *r, uint64_t from, segment_each_fn *
 	struct slice entry;
 	uint64_t offset;
 	bool head_is_good;
-	while ((e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good)) == OK && each(arg, &h, entry)) {}
-	if (e == ERR_CORRUPT) r->bad = (struct segment_range) { s.index_last + 1, r->info.last_index };
+	for (;;) {
+		uint64_t expected = s.index_last ? s.index_last + 1 : r->info.first_index;
+		e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good);
+		if (e == ERR_CORRUPT) r->bad = segment_rest(&r->info, expected);
+		if (e == OK && s.is_unsure && !r->is_whole)
+			e = reader_find(r, (struct target) { false, expected }, &at);
+		if (e != OK || !each(arg, &h, entry)) break;
+	}
 	segment_scan_deinit(&s);
 	return e == ERR_EOF ? OK : e;
 }
@@ -550,6 +596,18 @@ static enum err verify_zeros(struct verify *v, uint64_t from, uint64_t to)
 	return OK;
 }
 
+/* Zeros, and behind them an entry whose index is not the next one: have the rows any that should be between? */
+static void verify_unsure(struct verify *v, const struct entry_head *h, uint64_t at)
+{
+	struct segment_row row = { 0 };
+	uint32_t k = v->count;
+	while (k < v->r->info.entry_count && reader_row(v->r, k, &row) == OK && row.index < h->index) k++;
+	if (k == v->count) return;
+	verify_say(v, v->last.index ? v->last.index + 1 : v->r->info.first_index, h->index - 1, at,
+		"zeros where entries were");
+	v->count = k;
+}
+
 static enum err verify_entries(struct verify *v)
 {
 	struct entry_head h;
@@ -565,6 +623,7 @@ static enum err verify_entries(struct verify *v)
 		else if (e == OK) {
 			struct segment_row want = { h.index, h.seq_last, offset, (uint32_t)entry.n, (uint32_t)h.term };
 			if (offset > before) e = verify_zeros(v, before, offset);
+			if (v->scan.is_unsure) verify_unsure(v, &h, before);
 			if (e == OK) e = verify_row(v, &want);
 			v->count++;
 			v->last = h;

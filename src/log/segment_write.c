@@ -48,16 +48,27 @@ static enum err index_write(struct io_file *seg, struct io_file *idx, const stru
 	struct segment_scan s;
 	struct entry_head h;
 	struct slice entry;
+	struct segment_range missed = { 0 };
 	uint64_t offset;
 	bool head_is_good;
 	enum err e;
 	segment_scan_init(&s, seg, info, p->group, SEGMENT_CHUNK);
-	while ((e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good)) == OK) {
+	for (;;) {
+		uint64_t expected = s.index_last ? s.index_last + 1 : info->first_index;
+		if ((e = segment_scan_next(&s, &h, &entry, &offset, &head_is_good)) != OK) break;
+		if (s.is_unsure && missed.from == 0) missed.from = expected;
+		if (s.is_unsure) missed.to = h.index - 1;
 		struct segment_row row = { h.index, h.seq_last, offset, (uint32_t)entry.n, (uint32_t)h.term };
 		if ((e = rows_add(&o, &row)) != OK) break;
 	}
-	if (e == ERR_EOF) e = o.count == info->entry_count ? OK : ERR_CORRUPT;
-	if (e == ERR_CORRUPT) *bad = (struct segment_range) { s.index_last + 1, info->last_index };
+	if (e == ERR_CORRUPT) {
+		struct segment_range rest = segment_rest(info, s.index_last ? s.index_last + 1 : info->first_index);
+		missed = (struct segment_range) { missed.from ? u64_min(missed.from, rest.from) : rest.from, rest.to };
+	} else if (e == ERR_EOF) {
+		e = o.count == info->entry_count ? OK : ERR_CORRUPT;
+		if (missed.from == 0) missed = (struct segment_range) { info->first_index, info->last_index };
+	}
+	if (e == ERR_CORRUPT) *bad = missed;
 	if (e == OK) e = rows_flush(&o);
 	segment_scan_deinit(&s);
 	buf_deinit(&o.rows);

@@ -4,8 +4,10 @@
 #include "rot.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "segment_file.h"
 #include "thebes/io_uv.h"
@@ -459,6 +461,116 @@ static void flips_between_rounds_are_harmless(void **state)
 	buf_deinit(&got);
 }
 
+static void file_zero(const char *path, uint64_t from, uint64_t to)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (; from < to; from++) assert_int_equal(pwrite(fd, "", 1, (off_t)from), 1);
+	assert_int_equal(close(fd), 0);
+}
+
+static void damage_range(void *arg, const struct segment_damage *d)
+{
+	if (d->range.from) *(struct segment_range *)arg = d->range;
+}
+
+static bool each_any(void *arg, const struct entry_head *h, struct slice entry)
+{
+	(void)h, (void)entry;
+	++*(unsigned *)arg;
+	return true;
+}
+
+static void zeroed_sixth_is_missed(struct fixture *f, const struct segment_info *s)
+{
+	struct segment_reader r;
+	struct segment_range bad = { 0 };
+	struct buf got = { 0 };
+	uint64_t next = 0;
+	unsigned count = 0;
+	assert_int_equal(segment_open(&r, f->io, &f->place, s), OK);
+	assert_int_equal(segment_verify(&r, damage_range, &bad), OK);
+	assert_true(bad.from <= 6 && bad.to >= 6);
+	assert_int_equal(segment_read(&r, 1, 9, UINT64_MAX, true, &got, &next), OK);
+	assert_int_equal(next, 6);
+	assert_int_equal(segment_each(&r, 0, each_any, &count), ERR_CORRUPT);
+	assert_true(r.bad.from == 6 && count == 5);
+	segment_close(&r);
+	buf_deinit(&got);
+}
+
+/* Where a round ends and what follows is dead, there are zeros and nothing is missing: with the .idx and without. */
+static void holes_between_rounds_are_holes(void **state)
+{
+	struct fixture *f = *state;
+	round_write(f, MIB, 1, 3, 1, 60);
+	round_write(f, MIB, 7, 9, 1, 60);
+	struct segment_writer w;
+	writer_begin(f, &w, MIB);
+	assert_int_equal(segment_writer_seal(&w), OK);
+	writer_end(f, &w);
+	struct buf path = { 0 }, got = { 0 };
+	const struct segment_info *s = &f->list.rows[0];
+	file_path(f, s, SEGMENT_FILE_IDX, &path);
+	for (unsigned i = 0; i < 2; i++) {
+		struct segment_reader r;
+		struct segment_range bad = { 0 };
+		uint64_t next = 0;
+		unsigned count = 0;
+		buf_clear(&got);
+		assert_int_equal(segment_open(&r, f->io, &f->place, s), OK);
+		assert_int_equal(segment_verify(&r, damage_range, &bad), OK);
+		assert_int_equal(bad.from, 0);
+		assert_int_equal(segment_read(&r, 1, 9, UINT64_MAX, true, &got, &next), OK);
+		assert_int_equal(segment_read(&r, next, 9, UINT64_MAX, true, &got, &next), OK);
+		assert_int_equal(next, 10);
+		assert_int_equal(segment_each(&r, 0, each_any, &count), OK);
+		assert_int_equal(count, 6);
+		segment_close(&r);
+		assert_int_equal(read_one(f, 5, &got, NULL), ERR_COMPACTED);
+		if (i == 0) assert_int_equal(unlink(buf_str(&path)), 0);
+	}
+	assert_int_equal(segment_index_rebuild(f->io, &f->place, s, &(struct segment_range) { 0 }), OK);
+	buf_deinit(&path);
+	buf_deinit(&got);
+}
+
+/* Zeroes over the last entry of a round, and up to the next one, look like the end of the round. They are damage all the same, of that entry. */
+static void zeroes_over_an_entry_are_damage(void **state)
+{
+	struct fixture *f = *state;
+	round_write(f, MIB, 1, 3, 1, 60);
+	round_write(f, MIB, 4, 6, 1, 60);
+	uint64_t end = f->list.rows[0].bytes, last = entry_from(f, 6)->bytes.n;
+	round_write(f, MIB, 7, 9, 1, 60);
+	struct segment_writer w;
+	writer_begin(f, &w, MIB);
+	assert_int_equal(segment_writer_seal(&w), OK);
+	writer_end(f, &w);
+	struct buf path = { 0 }, got = { 0 };
+	const struct segment_info *s = &f->list.rows[0];
+	struct segment_range bad = { 0 };
+	file_path(f, s, SEGMENT_FILE_SEG, &path);
+	file_zero(buf_str(&path), end - last, round_up(end, SEGMENT_ALIGN));
+	zeroed_sixth_is_missed(f, s);
+	for (uint64_t i = 1; i <= 9; i++) {
+		buf_clear(&got);
+		assert_int_equal(read_one(f, i, &got, NULL), i == 6 ? ERR_CORRUPT : OK);
+	}
+	assert_int_equal(segment_index_rebuild(f->io, &f->place, s, &bad), ERR_CORRUPT);
+	assert_true(bad.from == 6 && bad.to == 6);
+	/* Without the .idx it is the same. */
+	file_path(f, s, SEGMENT_FILE_IDX, &path);
+	assert_int_equal(unlink(buf_str(&path)), 0);
+	zeroed_sixth_is_missed(f, s);
+	for (uint64_t i = 1; i <= 9; i++) {
+		buf_clear(&got);
+		assert_int_equal(read_one(f, i, &got, NULL), i == 6 ? ERR_CORRUPT : OK);
+	}
+	buf_deinit(&path);
+	buf_deinit(&got);
+}
+
 static void every_flip_of_an_index_is_harmless(void **state)
 {
 	struct fixture *f = *state;
@@ -748,6 +860,8 @@ int main(void)
 		TEST(every_flip_of_a_tail_is_found),
 		TEST(every_flip_of_a_sealed_segment_is_found),
 		TEST(flips_between_rounds_are_harmless),
+		TEST(zeroes_over_an_entry_are_damage),
+		TEST(holes_between_rounds_are_holes),
 		TEST(every_flip_of_an_index_is_harmless),
 		TEST(cuts_are_found),
 		TEST(directory_is_compared),

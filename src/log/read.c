@@ -347,14 +347,18 @@ static bool read_again(struct log_read *w)
 	struct log_group *g = w->g;
 	if (!g) return false;
 	bool is_overtaken = w->epoch != g->epoch;
+	/* Of this job's segments: what is planned next may be other segments of the same name. */
+	const struct segment_info bad_index = w->bad_index;
+	w->bad_index = (struct segment_info) { 0 };
 	if ((w->result != OK && is_overtaken) || w->cuts != g->cuts) {
 		buf_clear(&w->out);
 		w->at = w->is_by_seq ? 0 : w->req->from;
 		w->to = w->req->to;
+		w->bad = (struct segment_range) { 0 };
 		return read_plan(w);
 	}
 	bool is_damage = w->result == ERR_CORRUPT;
-	if (w->bad_index.entry_count && !is_overtaken && w->log->is_started) index_rebuild(w->log, g, &w->bad_index);
+	if (bad_index.entry_count && !is_overtaken && w->log->is_started) index_rebuild(w->log, g, &bad_index);
 	if (is_damage) {
 		if (w->bad.from == 0) w->bad = (struct segment_range) { w->next, w->next };
 		group_damaged(g, w->bad, "damaged where it was read");

@@ -75,7 +75,7 @@ static void victim_draw(struct world *w, const char *part, char *path, size_t n)
 	buf_deinit(&v.paths);
 }
 
-enum hurt { HURT_FLIP, HURT_CUT, HURT_REMOVE, HURT_COUNT };
+enum hurt { HURT_FLIP, HURT_ZERO, HURT_CUT, HURT_REMOVE, HURT_COUNT };
 
 /* False: nothing was hurt. */
 static bool file_hurt(struct world *w, const char *path, enum hurt how, char *what, size_t n)
@@ -85,9 +85,15 @@ static bool file_hurt(struct world *w, const char *path, enum hurt how, char *wh
 	if (e == OK && bytes == 0) return false;
 	if (e == OK) at = world_below(w, bytes);
 	if (e == OK && how == HURT_FLIP) e = sim_disk_flip(w->node, path, at, (unsigned)world_below(w, 8));
+	if (e == OK && how == HURT_ZERO) {
+		/* what a device gives for sectors that it has lost */
+		static const uint8_t zeroes[4096];
+		uint64_t unit = 512u << world_below(w, 4), from = at / unit * unit;
+		e = sim_disk_overwrite(w->node, path, from, slice_of(zeroes, (size_t)u64_min(unit, bytes - from)));
+	}
 	if (e == OK && how == HURT_CUT) e = sim_disk_truncate(w->node, path, at);
 	if (e == OK && how == HURT_REMOVE) e = sim_disk_remove(w->node, path);
-	static const char *const names[] = { "a flip in", "cut", "removed" };
+	static const char *const names[] = { "a flip in", "zeroes in", "cut", "removed" };
 	(void)snprintf(what, n, "%s %s at %llu: %s", names[how], path, (unsigned long long)at, err_name(e));
 	if (e != OK) note(w, "damage: not %s", what);
 	return e == OK;

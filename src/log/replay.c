@@ -347,8 +347,11 @@ static bool replay_block(struct replay *r, const struct block_head *h)
 	}
 	struct block_head next;
 	uint64_t end = h->offset + block_bytes(h);
-	/* A start that cut a torn block may have gone on in the next slot: then its number stands there again. */
-	if (!has_successor(r, h->use, end, h->number, &next) || next.number == h->number) return false;
+	if (!has_successor(r, h->use, end, h->number, &next)) return false;
+	/* A start that cut a torn block may have gone on in the next slot: then its number stands there again, or stood, at the front of the slot, where
+	 * now nothing can be read. */
+	const bool stood_there = next.use > h->use && next.offset > 0 && next.number == h->number + 1;
+	if (next.number == h->number || stood_there) return false;
 	const char *what = place_text(r, h->use, h->offset, end);
 	(void)block_is_good(r, h, &body, &lists); /* the window has moved */
 	if (lists.p && h->groups_count != BLOCK_GROUPS_ALL) {

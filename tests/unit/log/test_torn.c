@@ -74,6 +74,34 @@ static void a_later_table_knows_that_a_doubt_has_ended(void **state)
 	fixture_end(&f);
 }
 
+/* A start cuts a torn block and goes on in the next slot. When the first block there rots, what was cut does not come back in its place: nobody was told
+ * that it is there, and since then the group may have told others how its log ends. */
+static void what_was_cut_stays_cut(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	long at[32];
+	fixture_begin(&f, &o, 1);
+	owner_append_now(&o, 3, 100);
+	owner_append_now(&o, 3, 2000);
+	fixture_kill(&f);
+	block_flip(&f, 1, 5000); /* the third entry of the block; the two before are whole */
+	fixture_open(&f);
+	assert_int_equal(last_of(&f, 1), 3);
+	settle(&f); /* begins the next use */
+	assert_int_equal(f.log->journal.use, 2);
+	log_vote(log_group_find(f.log, 1), 3, 6, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	assert_true(blocks_of(&f, "journal/01", at, COUNT_OF(at)) > 1);
+	file_flip(path_in(&f, "journal/01"), at[0] + 20, 2);
+	fixture_open(&f);
+	assert_int_equal(last_of(&f, 1), 3);
+	fixture_end(&f);
+}
+
 /* Whatever bit of the head of a block in the middle: its groups are known from the next one's list. */
 static void a_bad_head_is_named_by_its_successor(void **state)
 {
@@ -303,6 +331,7 @@ int main(void)
 		cmocka_unit_test(the_last_block_torn_is_cut),
 		cmocka_unit_test(with_a_closing_block_it_is_damage),
 		cmocka_unit_test(a_later_table_knows_that_a_doubt_has_ended),
+		cmocka_unit_test(what_was_cut_stays_cut),
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),

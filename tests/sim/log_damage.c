@@ -231,6 +231,8 @@ static bool hurt_journal(struct world *w)
 	for (uint32_t i = 0; !w->damage.touches_all && i < b->ids_count; i++)
 		for (unsigned g = 0; g < w->groups_count; g++)
 			if (w->groups[g].id == b->ids[i]) w->damage.touches[g] = true;
+	for (unsigned g = 0; g < w->groups_count; g++)
+		if (w->damage.touches_all || w->damage.touches[g]) w->hurt_use[g] = b->use;
 	mem_free(a.blocks);
 	return true;
 }
@@ -335,6 +337,14 @@ static bool image_is_whole(struct world *w, unsigned which)
 	return is_whole;
 }
 
+static uint64_t newest_use(struct world *w)
+{
+	struct audit a;
+	uint64_t use = audit_run(w, &a) ? a.blocks[a.count - 1].use : 0;
+	mem_free(a.blocks);
+	return use;
+}
+
 static bool hurt_state(struct world *w)
 {
 	char path[64], what[280];
@@ -354,7 +364,10 @@ static bool hurt_state(struct world *w)
 	bool is_lost = both || !whole[!which];
 	world_count(w, is_lost ? "damage state lost" : "damage state image");
 	w->damage.touches_all = is_lost;
-	memcpy(w->damage.touches, w->was_hurt, sizeof w->damage.touches);
+	uint64_t newest = newest_use(w);
+	for (unsigned i = 0; i < w->groups_count; i++)
+		w->damage.touches[i] =
+			w->was_hurt[i] || (w->hurt_use[i] && w->hurt_use[i] + w->log.slot_count > newest);
 	return true;
 }
 

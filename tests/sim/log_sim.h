@@ -104,6 +104,9 @@ struct world {
 	bool lacks_groups; /* the last start has said that groups may be missing */
 	/* Once damaged, perhaps in files that no state named any more: a state that goes back may name them again. */
 	bool was_hurt[WORLD_GROUPS_MAX];
+	/* The use of the last block that was hurt and holds something of the group. Copies of entries that were moved may be in it, and nobody needed them while
+	 * the originals were there; with the state that came before they are all there is. */
+	uint64_t hurt_use[WORLD_GROUPS_MAX];
 	/* what the oracle keeps about groups that are in doubt */
 	bool is_doubted[WORLD_GROUPS_MAX], doubt_is_durable[WORLD_GROUPS_MAX];
 	/* what log_ends.c keeps from one process to the next */

@@ -39,6 +39,7 @@ static const char *http_status_text(unsigned status)
 		const char *text;
 	} texts[] = {
 		{ 200, "OK" },
+		{ 301, "Moved Permanently" },
 		{ 400, "Bad Request" },
 		{ 404, "Not Found" },
 		{ 405, "Method Not Allowed" },
@@ -60,6 +61,7 @@ static void http_respond(struct http_conn *hc, const struct http_response *r, bo
 		"HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nAccess-Control-Allow-Origin: *\r\n",
 		r->status, http_status_text(r->status), r->type, r->body->n);
 	if (r->status == 405) buf_append_str(&head, "Allow: GET, HEAD\r\n");
+	if (r->location.n) buf_printf(&head, "Location: %.*s\r\n", SLICE_FMT(r->location));
 	buf_append_str(&head, "Date: ");
 	http_date_print(&head, io_wall_ns(hc->http->net->io));
 	buf_append_str(&head, keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
@@ -77,40 +79,63 @@ static void http_refuse(struct http_conn *hc, unsigned status, const char *why)
 	http_respond(hc, &r, false, false);
 }
 
-/* Path without the base path; false when it lies outside of it. */
-static bool http_path_split(const struct http *h, struct slice url, struct http_request *q)
+/* The page's path, without the base path; false when it lies outside of it. */
+static bool http_path_below_base(const struct http *h, struct slice path, struct http_request *q)
 {
-	ptrdiff_t mark = slice_find(url, '?');
-	q->query = mark < 0 ? SLICE_NULL : slice_from(url, (size_t)mark + 1);
-	q->path = mark < 0 ? url : slice_first(url, (size_t)mark);
 	struct slice base = slice_of_str(h->view.conf->http_base_path);
-	if (base.n && !slice_has_prefix(q->path, base)) return false;
-	q->path = slice_from(q->path, base.n);
+	if (base.n && !slice_has_prefix(path, base)) return false;
+	q->path = slice_from(path, base.n);
 	if (q->path.n == 0) q->path = SLICE("/");
 	return q->path.p[0] == '/';
+}
+
+/* A path with detours is not served, it is told how it is written: two spellings would be two pages to whoever filters by path. */
+static bool http_is_moved(struct slice path, struct slice query, struct buf *location)
+{
+	if (path.n && path.p[0] != '/') return false;
+	http_path_clean(location, path);
+	if (slice_eq(buf_slice(location), path)) return false;
+	if (query.n) buf_printf(location, "?%.*s", SLICE_FMT(query));
+	return true;
+}
+
+static void http_page(struct http_conn *hc, struct slice path, struct http_request *q, struct http_response *r)
+{
+	struct http *h = hc->http;
+	const struct http_route *route = http_path_below_base(h, path, q) ? http_route_find(q->path) : NULL;
+	if (!route) {
+		r->status = 404;
+		r->type = HTTP_TYPE_TEXT;
+		buf_append_str(r->body, "404 page not found\n");
+	} else if (hc->parser.method != HTTP_GET && hc->parser.method != HTTP_HEAD) {
+		r->status = 405;
+		r->type = HTTP_TYPE_TEXT;
+		buf_append_str(r->body, "405 this page is only read\n");
+	} else {
+		h->requests[route - http_route_at(0)]++;
+		route->page(h, q, r);
+	}
 }
 
 static void http_answer(struct http_conn *hc)
 {
 	struct http *h = hc->http;
-	bool is_head = hc->parser.method == HTTP_HEAD;
 	struct http_request q;
 	struct http_response r = { .status = 200, .type = HTTP_TYPE_JSON, .body = &h->body };
+	struct buf location = { 0 };
+	struct slice path;
 	buf_clear(r.body);
-	const struct http_route *route = http_path_split(h, buf_slice(&hc->url), &q) ? http_route_find(q.path) : NULL;
-	if (!route) {
-		r.status = 404;
+	http_target_split(buf_slice(&hc->url), &path, &q.query);
+	if (http_is_moved(path, q.query, &location)) {
+		r.status = 301;
 		r.type = HTTP_TYPE_TEXT;
-		buf_append_str(r.body, "404 page not found\n");
-	} else if (hc->parser.method != HTTP_GET && !is_head) {
-		r.status = 405;
-		r.type = HTTP_TYPE_TEXT;
-		buf_append_str(r.body, "405 this page is only read\n");
+		r.location = buf_slice(&location);
+		buf_append_str(r.body, "301 moved permanently\n");
 	} else {
-		h->requests[route - http_route_at(0)]++;
-		route->page(h, &q, &r);
+		http_page(hc, path, &q, &r);
 	}
-	http_respond(hc, &r, is_head, llhttp_should_keep_alive(&hc->parser) && !h->is_closing);
+	http_respond(hc, &r, hc->parser.method == HTTP_HEAD, llhttp_should_keep_alive(&hc->parser) && !h->is_closing);
+	buf_deinit(&location);
 }
 
 /* ---- parser callbacks: they only note what they are told ---- */
@@ -133,6 +158,8 @@ static int http_on_headers_complete(llhttp_t *p)
 {
 	struct http_conn *hc = p->data;
 	hc->in_body = true;
+	if (p->method != HTTP_CONNECT)
+		p->upgrade = 0; /* who offers another protocol takes this one too (RFC 9110 §7.8) */
 	return 0;
 }
 

@@ -34,10 +34,38 @@ void page_index(struct http *h, const struct http_request *q, struct http_respon
 	buf_append_str(r->body, "</ul>\n</body></html>\n");
 }
 
+static bool is_bool(struct slice s)
+{
+	static const char *const words[] = { "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false",
+		"False" };
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		if (slice_eq_str(s, words[i])) return true;
+	return s.n == 0;
+}
+
+/* What nats-server's page can be asked to look at. Here that is one thing, but who asks wrongly is told so. */
+static bool health_is_asked_well(const struct http_request *q, struct http_response *r)
+{
+	static const char *const names[] = { "js-enabled", "js-enabled-only", "js-server-only" };
+	struct buf value = { 0 };
+	bool good = true;
+	for (size_t i = 0; good && i < COUNT_OF(names); i++) {
+		if (!http_query_find(q->query, names[i], &value) || is_bool(buf_slice(&value))) continue;
+		good = false;
+		r->status = 400;
+		r->type = HTTP_TYPE_TEXT;
+		buf_printf(r->body,
+			"Error decoding boolean for '%s': strconv.ParseBool: parsing \"%.*s\": invalid syntax",
+			names[i], SLICE_FMT(buf_slice(&value)));
+	}
+	buf_deinit(&value);
+	return good;
+}
+
 /* Without streams a node is healthy as long as it takes clients. */
 void page_healthz(struct http *h, const struct http_request *q, struct http_response *r)
 {
-	(void)q;
+	if (!health_is_asked_well(q, r)) return;
 	if (h->view.is_accepting) {
 		buf_append_str(r->body, "{\"status\":\"ok\"}");
 		return;

@@ -588,6 +588,31 @@ class ProcessTest(unittest.TestCase):
         answers, _ = http(port, chunked + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 2)
         self.assertEqual([answer[0] for answer in answers], [405, 200])
 
+    def test_requests_as_nats_server_takes_them(self):
+        _, port = self.start_http("max_payload: 1000\n")
+        moved = {"//varz": "/varz", "//varz?a=b": "/varz?a=b", "/varz/../healthz": "/healthz", "/./varz": "/varz", "///nope/": "/nope/",
+                 "//": "/", "/..": "/", "/a/b/../../healthz/.": "/healthz", "http://x": "/", "http://x?a=b": "/?a=b",
+                 "http://x//healthz": "/healthz", "//host/../varz": "/varz"}
+        for path, location in moved.items():
+            with self.subTest(path):
+                status, headers, _ = get(port, path)
+                self.assertEqual((status, headers.get("Location")), (301, location))
+        for path, wanted in {"http://x/healthz": 200, "http://y:1/healthz?js-enabled-only=true": 200, "ftp://x/healthz": 200,
+                             "http://x/nope": 404, "/varz/": 404}.items():
+            with self.subTest(path):
+                self.assertEqual(get(port, path)[0], wanted)
+        for query, wanted in {"js-enabled-only=maybe": "maybe", "js-enabled=maybe": "maybe", "js-server-only=tRUE": "tRUE", "js%2denabled-only=%78": "x",
+                              "js-server-only=2&js-enabled-only=3": "3", "js-enabled-only=": None, "js-enabled-only": None, "js-enabled-only=T": None,
+                              "js-enabled-only=%74rue": None, "js-enabled-only=%zz": None, "js-enabled-only=false&js-enabled-only=x": None,
+                              "js-enabled-only=x;a=b": None, "other=maybe": None}.items():
+            with self.subTest(query):
+                status, _, body = get(port, "/healthz?" + query)
+                self.assertEqual(status, 400 if wanted else 200)
+                self.assertIn(f'strconv.ParseBool: parsing "{wanted}": invalid syntax' if wanted else '{"status":"ok"}', body.decode())
+        upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        answers, closed = http(port, upgrade + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 2)
+        self.assertEqual(([answer[0] for answer in answers], closed), ([200, 200], True))
+
     def test_requests_that_are_refused(self):
         _, port = self.start_http()
         cases = {

@@ -222,11 +222,27 @@ void stream_count_end(struct stream_counter *c);
 uint64_t stream_next_candidate(
 	const struct stream *s, const struct slice *filters, size_t filter_count, uint64_t from, uint64_t *work);
 bool stream_is_live(const struct stream *s, uint64_t seq);
-/* Walks subjects that match, in no order that means anything; false stops. */
+/* Walks subjects that match, in no order that means anything; false stops. What comes or goes meanwhile is seen once, or not at all. */
 typedef bool stream_subject_fn(
 	void *arg, struct slice subject, uint64_t count, uint64_t first_seq_hint, uint64_t last_seq);
 void stream_subjects(
 	const struct stream *s, const struct slice *filters, size_t filter_count, stream_subject_fn *each, void *arg);
+struct stream_walk {
+	const struct slice *filters; /* in: borrowed until it is done */
+	size_t filter_count;
+	stream_subject_fn *each;
+	void *arg;
+	void (*done)(struct stream_walk *w);
+	enum err result; /* OK; ERR_CLOSED: the stream closes */
+	/* private */
+	struct list link;
+	struct stream *stream;
+	struct io_timer rest;
+	uint32_t next;
+	uint64_t births;
+};
+/* In as many turns as it takes. True: it is done already, and `done` does not follow. */
+must_check bool stream_walk_start(struct stream *s, struct stream_walk *w);
 /* Reads messages in order of sequence: those >= from that are alive and match, up to max_msgs / max_bytes, at least one. Slices in `msgs` are
  * borrowed: valid until stream_read_release, or until `done` returns if released there. */
 struct stream_msg {

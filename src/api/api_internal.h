@@ -34,6 +34,7 @@ struct api_request {
 	struct consumer_req consumer_req;
 	struct consumer_wait consumer_wait;
 	struct stream_read read;
+	struct stream_walk walk;
 	struct stream_accept accept;
 	struct group_accept catalogue;
 	struct stream_config config;

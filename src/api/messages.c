@@ -116,17 +116,54 @@ static void got(struct stream_read *q)
 	api_answer(r, &b);
 }
 
-struct newest {
-	uint64_t seq;
-};
-
 static bool take_newest(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last)
 {
-	struct newest *n = arg;
+	struct api_request *r = arg;
 	(void)subject;
 	(void)first_hint;
-	if (count && last > n->seq) n->seq = last;
+	if (count && last > r->seq) r->seq = last;
 	return true;
+}
+
+static void get_read(struct api_request *r, struct station *s)
+{
+	r->read = (struct stream_read) { .done = got, .from = r->seq, .max_msgs = 1 };
+	if (r->filter.n) {
+		r->read.filters = &r->filter;
+		r->read.filter_count = 1;
+	}
+	stream_read_start(station_stream(s), &r->read);
+}
+
+static void get_last(struct api_request *r)
+{
+	struct station *s = api_station(r);
+	if (!s) return;
+	r->filter = SLICE_NULL;
+	if (r->seq == 0) {
+		api_refuse(r, JS_NO_MESSAGE, NULL);
+		return;
+	}
+	get_read(r, s);
+}
+
+static void last_walked(struct stream_walk *w)
+{
+	struct api_request *r = CONTAINER_OF(w, struct api_request, walk);
+	if (w->result == OK)
+		get_last(r);
+	else
+		api_refuse_err(r, w->result);
+}
+
+/* Kept in r->tail: what reads or walks borrows it. */
+static void keep_filter(struct api_request *r, struct slice subject)
+{
+	char *tail = mem_zalloc(subject.n + 1);
+	memcpy(tail, subject.p, subject.n);
+	mem_free(r->tail);
+	r->tail = tail;
+	r->filter = slice_of(tail, subject.n);
 }
 
 /* What is asked for: by sequence, the last of a subject, or the next of a subject from a sequence on. */
@@ -146,7 +183,6 @@ static void get_synced(struct stream_req *sync)
 	json_t *root;
 	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
 	if (r->is_direct && r->tail && r->body.n == 0) last = slice_of_str(r->tail);
-	struct newest n = { 0 };
 	bool bad = (last.n && (next.n || seq)) || (!last.n && !next.n && seq == 0);
 	const char *doubt = last.n ? stream_doubt_about(station_stream(s), 0) : NULL;
 	if (!bad && doubt) { /* a newer one may be lost */
@@ -162,32 +198,22 @@ static void get_synced(struct stream_req *sync)
 			json_decref(root);
 			return;
 		}
-		stream_subjects(station_stream(s), &filter, 1, take_newest, &n);
-		r->seq = n.seq;
-	} else {
-		r->seq = seq;
+		keep_filter(r, last);
+		json_decref(root);
+		r->seq = 0;
+		r->walk = (struct stream_walk) {
+			.filters = &r->filter, .filter_count = 1, .each = take_newest, .arg = r, .done = last_walked
+		};
+		if (stream_walk_start(station_stream(s), &r->walk)) get_last(r);
+		return;
 	}
-	if (!bad && next.n) { /* kept in r->tail: the read borrows it */
-		mem_free(r->tail);
-		r->tail = mem_zalloc(next.n + 1);
-		memcpy(r->tail, next.p, next.n);
-		r->filter = slice_of(r->tail, next.n);
-	}
+	r->seq = seq;
+	if (!bad && next.n) keep_filter(r, next);
 	json_decref(root);
-	if (bad) {
+	if (bad)
 		api_refuse(r, JS_BAD_REQUEST, NULL);
-		return;
-	}
-	if (last.n && r->seq == 0) {
-		api_refuse(r, JS_NO_MESSAGE, NULL);
-		return;
-	}
-	r->read = (struct stream_read) { .done = got, .from = r->seq, .max_msgs = 1 };
-	if (r->filter.n) {
-		r->read.filters = &r->filter;
-		r->read.filter_count = 1;
-	}
-	stream_read_start(station_stream(s), &r->read);
+	else
+		get_read(r, s);
 }
 
 void api_msg_get(struct api_request *r)

@@ -6,28 +6,30 @@
 
 /* ---- StreamInfo ---- */
 
-struct subjects_print {
-	struct buf *b;
-	uint64_t skip, count, total;
+/* Of an INFO that asks for subjects, until they are gathered. */
+struct info_wish {
+	struct api_request *r;
+	json_t *root; /* owned */
+	bool deleted_details;
+	struct slice subjects_filter; /* of root */
+	uint64_t offset, matched;     /* matched: subjects that the filter found */
+	uint64_t shown;
+	struct buf subjects; /* owned: `{"a":1,"b":2` */
+	struct stream_walk walk;
 };
 
 static bool print_subject(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last)
 {
-	struct subjects_print *p = arg;
+	struct info_wish *w = arg;
 	(void)first_hint;
 	(void)last;
-	if (p->total++ < p->skip || p->count >= SUBJECTS_LIMIT) return true;
-	buf_append_byte(p->b, p->count++ ? ',' : '{');
-	api_string_print(p->b, subject);
-	buf_printf(p->b, ":%llu", (unsigned long long)count);
+	if (w->matched++ < w->offset || w->shown >= SUBJECTS_LIMIT) return true;
+	buf_append_byte(&w->subjects, w->shown++ ? ',' : '{');
+	api_string_print(&w->subjects, subject);
+	buf_append_byte(&w->subjects, ':');
+	buf_append_u64(&w->subjects, count);
 	return true;
 }
-
-struct info_wish {
-	bool deleted_details;
-	struct slice subjects_filter;
-	uint64_t offset, matched; /* matched: out, subjects that the filter found */
-};
 
 static void print_deleted(struct buf *b, struct stream *s, const struct stream_state *st)
 {
@@ -41,7 +43,7 @@ static void print_deleted(struct buf *b, struct stream *s, const struct stream_s
 	buf_append_byte(b, ']');
 }
 
-static void print_state(struct buf *b, struct stream *s, struct info_wish *wish)
+static void print_state(struct buf *b, struct stream *s, const struct info_wish *wish)
 {
 	struct stream_state st;
 	stream_state(s, &st);
@@ -53,17 +55,10 @@ static void print_state(struct buf *b, struct stream *s, struct info_wish *wish)
 	if (st.subject_count) buf_printf(b, ",\"num_subjects\":%llu", (unsigned long long)st.subject_count);
 	if (st.deleted_count) buf_printf(b, ",\"num_deleted\":%llu", (unsigned long long)st.deleted_count);
 	if (wish->deleted_details) print_deleted(b, s, &st);
-	if (wish->subjects_filter.n) {
-		struct subjects_print p = { b, wish->offset, 0, 0 };
-		size_t at = b->n;
+	if (wish->shown) {
 		buf_append_str(b, ",\"subjects\":");
-		stream_subjects(s, &wish->subjects_filter, 1, print_subject, &p);
-		wish->matched = p.total;
-		if (p.count) {
-			buf_append_byte(b, '}');
-		} else {
-			b->n = at;
-		}
+		buf_append_slice(b, buf_slice(&wish->subjects));
+		buf_append_byte(b, '}');
 	}
 	buf_printf(b, ",\"consumer_count\":%llu}", (unsigned long long)st.consumer_count);
 }
@@ -83,7 +78,7 @@ static void print_doubt(struct buf *b, const struct stream *s)
 	buf_append_byte(b, '}');
 }
 
-static void print_info(struct buf *b, struct station *s, const char *domain, struct info_wish *wish)
+static void print_info(struct buf *b, struct station *s, const char *domain, const struct info_wish *wish)
 {
 	buf_append_str(b, "\"config\":");
 	stream_config_print(b, stream_config(station_stream(s)));
@@ -287,23 +282,55 @@ void api_stream_delete(struct api_request *r)
 
 /* ---- info, names, list ---- */
 
+static void info_answer(struct info_wish *w)
+{
+	struct api_request *r = w->r;
+	struct station *s = api_station(r);
+	if (s) {
+		struct buf b = { 0 };
+		buf_append_byte(&b, ',');
+		print_info(&b, s, r->api->stations->domain, w);
+		buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)w->matched,
+			(unsigned long long)u64_min(w->offset, w->matched), w->matched ? SUBJECTS_LIMIT : 0);
+		api_answer(r, &b);
+	}
+	json_decref(w->root);
+	buf_deinit(&w->subjects);
+	mem_free(w);
+}
+
+static void subjects_walked(struct stream_walk *walk)
+{
+	struct info_wish *w = CONTAINER_OF(walk, struct info_wish, walk);
+	if (walk->result == OK) {
+		info_answer(w);
+		return;
+	}
+	api_refuse_err(w->r, walk->result);
+	json_decref(w->root);
+	buf_deinit(&w->subjects);
+	mem_free(w);
+}
+
 static void info_synced(struct stream_req *q)
 {
 	struct api_request *r = CONTAINER_OF(q, struct api_request, stream_req);
-	struct info_wish wish = { 0 };
 	struct station *s = api_station(r);
 	if (!s) return;
-	const struct js_want wants[] = { { "deleted_details", JS_BOOL, &wish.deleted_details },
-		{ "subjects_filter", JS_TEXT, &wish.subjects_filter }, { "offset", JS_U64, &wish.offset } };
-	json_t *root;
-	if (!api_body(r, wants, COUNT_OF(wants), &root)) return;
-	struct buf b = { 0 };
-	buf_append_byte(&b, ',');
-	print_info(&b, s, r->api->stations->domain, &wish);
-	buf_printf(&b, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d", (unsigned long long)wish.matched,
-		(unsigned long long)u64_min(wish.offset, wish.matched), wish.matched ? SUBJECTS_LIMIT : 0);
-	json_decref(root);
-	api_answer(r, &b);
+	struct info_wish *w = NEW(struct info_wish);
+	w->r = r;
+	const struct js_want wants[] = { { "deleted_details", JS_BOOL, &w->deleted_details },
+		{ "subjects_filter", JS_TEXT, &w->subjects_filter }, { "offset", JS_U64, &w->offset } };
+	if (!api_body(r, wants, COUNT_OF(wants), &w->root)) {
+		mem_free(w);
+		return;
+	}
+	w->walk = (struct stream_walk) { .filters = &w->subjects_filter,
+		.filter_count = 1,
+		.each = print_subject,
+		.arg = w,
+		.done = subjects_walked };
+	if (w->subjects_filter.n == 0 || stream_walk_start(station_stream(s), &w->walk)) info_answer(w);
 }
 
 void api_stream_info(struct api_request *r)

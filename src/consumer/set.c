@@ -151,7 +151,8 @@ struct create {
 	uint64_t *last_seqs; /* owned */
 	size_t last_seq_count, last_seq_cap;
 	uint32_t id;
-	struct slice filter_slices[1];
+	struct slice *filters; /* owned slices over wish.config.filters */
+	struct stream_walk walk;
 };
 
 static void create_end(struct create *w, enum err result)
@@ -170,6 +171,7 @@ static void create_end(struct create *w, enum err result)
 	consumer_config_deinit(&w->wish.config);
 	mem_free(w->wish.stream_name);
 	mem_free(w->last_seqs);
+	mem_free(w->filters);
 	list_remove(&r->link);
 	mem_free(w);
 	r->work = NULL;
@@ -224,7 +226,8 @@ static bool add_last_seq(void *arg, struct slice subject, uint64_t count, uint64
 	struct create *w = arg;
 	(void)subject;
 	(void)first_hint;
-	if (count == 0) return true;
+	bool comes_as_new = w->wish.config.deliver_policy == DELIVER_LAST_PER_SUBJECT && last_seq >= w->bound;
+	if (count == 0 || comes_as_new) return true;
 	if (w->last_seq_count == w->last_seq_cap) {
 		w->last_seq_cap = w->last_seq_cap ? w->last_seq_cap * 2 : 16;
 		w->last_seqs = mem_realloc(w->last_seqs, w->last_seq_cap * sizeof *w->last_seqs);
@@ -239,13 +242,46 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void create_resolve_last(struct create *w)
+{
+	if (w->last_seq_count) qsort(w->last_seqs, w->last_seq_count, sizeof *w->last_seqs, by_number);
+	if (w->wish.config.deliver_policy == DELIVER_LAST) {
+		w->start = w->last_seq_count ? w->last_seqs[w->last_seq_count - 1] : u64_max(w->bound - 1, 1);
+		w->last_seq_count = 0;
+	} else {
+		w->start = w->last_seq_count ? w->last_seqs[0] : w->bound;
+	}
+	create_record(w);
+}
+
+static void last_walked(struct stream_walk *walk)
+{
+	struct create *w = CONTAINER_OF(walk, struct create, walk);
+	if (walk->result == OK)
+		create_resolve_last(w);
+	else
+		create_end(w, walk->result);
+}
+
+/* The newest of each subject. What is stored meanwhile comes behind `bound`. */
+static void create_walk(struct create *w)
+{
+	const struct consumer_config *k = &w->wish.config;
+	w->filters = mem_alloc((k->filter_count + 1) * sizeof *w->filters);
+	for (size_t i = 0; i < k->filter_count; i++) w->filters[i] = slice_of_str(k->filters[i]);
+	w->walk = (struct stream_walk) { .filters = w->filters,
+		.filter_count = k->filter_count,
+		.each = add_last_seq,
+		.arg = w,
+		.done = last_walked };
+	if (stream_walk_start(w->all->stream, &w->walk)) create_resolve_last(w);
+}
+
 /* Where delivery begins: `start` is the first sequence that may be delivered. */
 static void create_resolve(struct create *w)
 {
-	struct consumer_config *k = &w->wish.config;
+	const struct consumer_config *k = &w->wish.config;
 	struct stream_state s;
-	struct slice *filters = mem_alloc((k->filter_count + 1) * sizeof *filters);
-	for (size_t i = 0; i < k->filter_count; i++) filters[i] = slice_of_str(k->filters[i]);
 	stream_state(w->all->stream, &s);
 	w->bound = s.last_seq + 1;
 	switch (k->deliver_policy) {
@@ -254,28 +290,16 @@ static void create_resolve(struct create *w)
 	case DELIVER_BY_START_SEQ: /* beyond the end means what comes next */
 		w->start = u64_min(u64_max(k->opt_start_seq, s.first_seq), s.last_seq + 1);
 		break;
-	case DELIVER_BY_START_TIME: break;
-	case DELIVER_LAST:
-	case DELIVER_LAST_PER_SUBJECT:
-		stream_subjects(w->all->stream, filters, k->filter_count, add_last_seq, w);
-		if (w->last_seq_count) qsort(w->last_seqs, w->last_seq_count, sizeof *w->last_seqs, by_number);
-		if (k->deliver_policy == DELIVER_LAST) {
-			w->start = w->last_seq_count ? w->last_seqs[w->last_seq_count - 1] : u64_max(s.last_seq, 1);
-			w->last_seq_count = 0;
-		} else {
-			w->start = w->last_seq_count ? w->last_seqs[0] : s.last_seq + 1;
-		}
-		break;
-	}
-	mem_free(filters);
-	if (k->deliver_policy != DELIVER_BY_START_TIME) {
-		create_record(w);
+	case DELIVER_BY_START_TIME:
+		w->read = (struct stream_read) {
+			.done = start_found, .from = 1, .from_time_ns = k->opt_start_time_ns, .max_msgs = 1
+		};
+		stream_read_start(w->all->stream, &w->read);
 		return;
+	case DELIVER_LAST:
+	case DELIVER_LAST_PER_SUBJECT: create_walk(w); return;
 	}
-	w->read = (struct stream_read) {
-		.done = start_found, .from = 1, .from_time_ns = k->opt_start_time_ns, .max_msgs = 1
-	};
-	stream_read_start(w->all->stream, &w->read);
+	create_record(w);
 }
 
 static void last_known(struct stream_req *r)

@@ -74,16 +74,6 @@ uint64_t stream_next_candidate(
 	return seq;
 }
 
-void stream_subjects(
-	const struct stream *s, const struct slice *filters, size_t filter_count, stream_subject_fn *each, void *arg)
-{
-	for (uint32_t i = 0; i < s->machine.subjects.id_next; i++) {
-		const struct subject_entry *e = s->machine.subjects.by_id[i];
-		if (!e || !filters_match(filters, filter_count, subject_name(e))) continue;
-		if (!each(arg, subject_name(e), e->count, e->first_seq_hint, e->last_seq)) return;
-	}
-}
-
 /* ---- where entries are ---- */
 
 void reads_init(struct stream *s)

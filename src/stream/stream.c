@@ -355,6 +355,7 @@ enum err stream_open(const struct stream_options *o, const struct stream_config 
 	map_init(&s->ahead_subjects, io_random_u64(o->io), ahead_subject_key);
 	map_init(&s->ahead_ids, io_random_u64(o->io), ahead_id_key);
 	list_init(&s->finds);
+	list_init(&s->walks);
 	list_init(&s->tidy);
 	list_init(&s->syncs);
 	stream_held_init(s);
@@ -394,6 +395,7 @@ void stream_close(struct stream *s, bool gone, void (*closed)(void *arg), void *
 	syncs_run(s);
 	reads_cancel_all(s, ERR_CLOSED);
 	finds_cancel_all(s);
+	walks_cancel_all(s);
 	group_close(s->group, gone, group_closed);
 }
 

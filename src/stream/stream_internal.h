@@ -100,6 +100,7 @@ struct stream {
 	struct io_timer chunk_timer;
 	struct stream_req config_req;
 	struct list finds; /* of struct find_last */
+	struct list walks; /* of struct stream_walk */
 	struct list tidy;  /* of subjects that have too many messages */
 	struct list syncs; /* of stream_req: they wait until the limits hold */
 	struct stream_req tidy_req;
@@ -152,6 +153,9 @@ bool retain_is_trimming(const struct stream *s); /* limits are about to be enfor
 
 /* count.c: of the whole stream, at once */
 uint64_t count_matching(const struct stream *s, const struct slice *filters, size_t filter_count);
+
+/* walk.c */
+void walks_cancel_all(struct stream *s);
 
 /* sweep.c */
 /* Cuts every subject that has more than `limit` messages down to that, oldest first, in one pass. */

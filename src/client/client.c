@@ -134,6 +134,13 @@ static void client_on_closed(struct conn *conn)
 
 /* ---- operations in ---- */
 
+/* Headers of who has none are refused before anything else about them is looked at, once the line is whole. */
+static bool client_gives_headers(enum wire_error e, struct slice in)
+{
+	if (e == WIRE_ERROR_AUTHORIZATION || e == WIRE_ERROR_CONTROL_LINE || in.n < 5) return false;
+	return slice_eq_nocase(slice_first(in, 4), SLICE("HPUB")) && (in.p[4] == ' ' || in.p[4] == '\t');
+}
+
 /* Answers what could not be parsed, and says why in the log, with the beginning of the line; CONNECT holds secrets. */
 static void client_refuse(struct client *c, enum wire_error e, struct slice in)
 {
@@ -142,8 +149,7 @@ static void client_refuse(struct client *c, enum wire_error e, struct slice in)
 	struct slice shown = slice_first(in, size_min(lf ? (size_t)(lf - in.p) : in.n, SHOWN_BYTES_MAX));
 	if (shown.n && shown.p[shown.n - 1] == '\r') shown.n--;
 	if ((in.p[0] | 0x20) == 'c') shown = SLICE("CONNECT");
-	/* Headers of who has none are refused before anything else about them is looked at. */
-	if ((in.p[0] | 0x20) == 'h' && e != WIRE_ERROR_AUTHORIZATION && !c->connect.headers) e = WIRE_ERROR_HEADERS;
+	if (!c->connect.headers && client_gives_headers(e, in)) e = WIRE_ERROR_HEADERS;
 	if (e == WIRE_ERROR_AUTHORIZATION)
 		client_line(c, DIAG_ERROR, "authentication error");
 	else

@@ -45,6 +45,8 @@ void meta_free(struct meta *m);
 bool meta_is_leader(const struct meta *m);
 /* The catalogue can only be read (S7): what damage took of it nobody else has. The sentence; NULL when it is not so. */
 const char *meta_doubt(const struct meta *m);
+/* That is so, and nothing is lost: it is stopped before an entry that cannot be applied here (S11). */
+bool meta_is_stopped(const struct meta *m);
 /* Rows were given up after damage (meta_accept), now or long ago: a group that no row names may be a stream. */
 bool meta_lost_rows(const struct meta *m);
 /* An operator accepts the loss (group_accept). What came to light again is served after the next start. */
@@ -57,7 +59,7 @@ uint64_t meta_hash(const struct meta *m);
 uint64_t meta_next_group(const struct meta *m); /* ids below it were given out */
 
 /* The caller's memory until done. result: OK (committed and applied), ERR_EXISTS, ERR_NOT_FOUND (decided when it is applied),
- * ERR_NOT_LEADER, ERR_FULL, ERR_NO_SPACE, ERR_UNKNOWN_OUTCOME. Never from inside the call. */
+ * ERR_NOT_LEADER, ERR_DOUBT (meta_doubt says which), ERR_FULL, ERR_NO_SPACE, ERR_UNKNOWN_OUTCOME. Never from inside the call. */
 struct meta_req {
 	struct list link;
 	void (*done)(struct meta_req *r);

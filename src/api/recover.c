@@ -96,7 +96,9 @@ void api_catalogue_info(struct api_request *r)
 	const char *doubt = meta_doubt(r->api->meta);
 	buf_append_str(&b, ",\"success\":true");
 	if (doubt) {
-		buf_append_str(&b, ",\"doubt\":{\"reason\":");
+		buf_append_str(&b, ",\"doubt\":{");
+		if (meta_is_stopped(r->api->meta)) buf_append_str(&b, "\"stopped\":true,");
+		buf_append_str(&b, "\"reason\":");
 		api_string_print(&b, slice_of_str(doubt));
 		buf_append_byte(&b, '}');
 	}

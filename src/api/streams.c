@@ -73,6 +73,7 @@ static void print_doubt(struct buf *b, const struct stream *s)
 	buf_printf(b, ",\"doubt\":{\"group\":%llu", (unsigned long long)group_id(stream_group(s)));
 	if (g.lost_from) buf_printf(b, ",\"from\":%llu", (unsigned long long)g.lost_from);
 	if (g.lost_to) buf_printf(b, ",\"to\":%llu", (unsigned long long)g.lost_to);
+	if (g.state == GROUP_QUARANTINED) buf_append_str(b, ",\"stopped\":true"); /* S11: nothing is lost */
 	buf_append_str(b, ",\"reason\":");
 	api_string_print(b, slice_of_str(doubt));
 	buf_append_byte(b, '}');

@@ -19,6 +19,18 @@ static json_t *ask_to_recover(struct link *l, const struct options *o, const cha
 	return answer;
 }
 
+/* S11: what a station or the catalogue is said to be in doubt for is no loss. True: that was said, and what to do. */
+static bool is_stopped(const struct options *o, json_t *doubt)
+{
+	if (!json_is_true(json_object_get(doubt, "stopped"))) return false;
+	(void)cli_fail(o,
+		"%s: nothing of it is lost, so there is nothing to recover. Report it with the server's log; a version "
+		"that can "
+		"apply the entry has all of it again, once the file poison in the store's directory is removed",
+		json_string_value(json_object_get(doubt, "reason")));
+	return true;
+}
+
 /* One stream of the station. False: it failed, and that was said. */
 static bool recover_stream(struct link *l, const struct options *o, const char *stream, bool *was_in_doubt)
 {
@@ -27,7 +39,9 @@ static bool recover_stream(struct link *l, const struct options *o, const char *
 	json_t *info = api_request(l, o, buf_str(&subject), NULL, 0, NULL), *doubt = json_object_get(info, "doubt");
 	*was_in_doubt |= doubt != NULL;
 	bool good = info && !doubt;
-	if (doubt && !o->accept_loss) {
+	if (doubt && is_stopped(o, doubt)) {
+		good = false;
+	} else if (doubt && !o->accept_loss) {
 		(void)cli_fail(o,
 			"%s: what this is about would be lost for good; messages that are intact stay. "
 			"To accept that: thebes station recover %s --accept-loss",
@@ -69,6 +83,8 @@ int cli_catalogue_recover(struct link *l, const struct options *o)
 	       *doubt = json_object_get(info, "doubt"), *answer = NULL;
 	if (info && !doubt) {
 		(void)cli_fail(o, "the catalogue is not in doubt, there is nothing to recover");
+	} else if (doubt && is_stopped(o, doubt)) {
+		/* said */
 	} else if (doubt && !o->accept_loss) {
 		(void)cli_fail(o,
 			"%s: stations that were made, changed or removed by what is lost are not, then; what is in no "

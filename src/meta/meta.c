@@ -486,6 +486,14 @@ const char *meta_doubt(const struct meta *m)
 	return m->group && group_is_read_only(m->group) ? group_trouble(m->group) : NULL;
 }
 
+bool meta_is_stopped(const struct meta *m)
+{
+	struct group_status s;
+	if (!meta_doubt(m)) return false;
+	group_status(m->group, &s);
+	return s.state == GROUP_QUARANTINED;
+}
+
 uint64_t meta_hash(const struct meta *m) { return m->hash ^ m->next_group; }
 uint64_t meta_next_group(const struct meta *m) { return m->next_group; }
 
@@ -534,6 +542,7 @@ static void propose(
 	struct meta *m, enum meta_record_kind kind, struct slice row, struct meta_req *req, enum err refused)
 {
 	struct meta_call *c = NEW(struct meta_call);
+	if (refused == OK && meta_doubt(m)) refused = ERR_DOUBT; /* not "later": it stays so */
 	*c = (struct meta_call) { .meta = m, .req = req, .result = refused };
 	if (refused == OK) {
 		struct buf body = { 0 };

@@ -379,7 +379,8 @@ enum err vault_open(struct vault *v, struct io *io, struct diag *diag, struct au
 		const char *doubt = meta_doubt(v->meta);
 		if (doubt)
 			diag_line(diag, DIAG_ERROR,
-				"vault: the catalogue of streams is damaged, none can be made or deleted: %s", doubt);
+				"vault: the catalogue of streams is %s, none can be made or deleted: %s",
+				meta_is_stopped(v->meta) ? "stopped" : "damaged", doubt);
 		v->stations.config_may_be_old = doubt || meta_lost_rows(v->meta);
 		meta_each(v->meta, open_row, v);
 		api_init(&v->api, io, diag, &v->stations, v->meta);

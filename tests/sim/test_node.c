@@ -218,6 +218,36 @@ static void what_killed_twice_stops_one_stream(void **state)
 	bed_close(&b);
 }
 
+/* The same of the catalogue: nothing of it is lost, and it is not said to be. */
+static void what_killed_twice_stops_the_catalogue(void **state)
+{
+	struct bed b;
+	struct group_status is;
+	(void)state;
+	bed_open(&b);
+	bed_make(&b, "", NULL);
+	bed_publish(&b, "s.a");
+	bed_ask_for(&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+	group_status(raft_group_find(&server_node(&b.w)->vault.groups, META_GROUP), &is);
+	remember_death(&b, META_GROUP, is.applied, 2);
+	for (unsigned start = 0; start < 3; start++) {
+		bed_restart(&b);
+		assert_non_null(strstr(b.w.words, "the catalogue of streams is stopped, none can be made or deleted"));
+		assert_non_null(strstr(b.w.words, "group=1 (catalogue) is stopped before entry "));
+		assert_null(strstr(b.w.words, "damaged"));
+		bed_ask_for(&b, "$JS.API.THEBES.CATALOGUE.INFO", "", "\"doubt\":{\"stopped\":true,\"reason\":");
+		bed_ask_for(&b, "$JS.API.THEBES.CATALOGUE.RECOVER", "{\"accept_loss\":true}", "nothing of it is lost");
+		bed_ask_for(&b, "$JS.API.STREAM.CREATE.U", "{\"name\":\"U\",\"subjects\":[\"u\"]}",
+			"ended the process before");
+		bed_ask_for(&b, "s.a", "x", "\"seq\":");
+	}
+	remember_death(&b, 0, 0, 0);
+	bed_restart(&b);
+	assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), 4);
+	bed_publish(&b, "t");
+	bed_close(&b);
+}
+
 struct flip {
 	const struct bed *b;
 	const char *text;
@@ -352,6 +382,33 @@ static void a_second_damage_does_not_end_the_first(void **state)
 	bed_close(&b);
 }
 
+/* What could be read before it settled can be read behind it: the state that was stored meanwhile is that of these very entries. */
+static void a_doubt_does_not_grow_with_starts(void **state)
+{
+	struct bed b;
+	(void)state;
+	for (unsigned intact = 1; intact < 8; intact++) {
+		bed_open(&b);
+		bed_make(&b, "", NULL);
+		bed_ask_for(
+			&b, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"t\"]}", "\"did_create\":true");
+		for (unsigned i = 0; i < intact; i++) bed_publish(&b, "s.a");
+		bed_ask_for(&b, "s.a", "the rotten one", "\"seq\":");
+		bed_stop(&b);
+		rot_of(&b, "the rotten one");
+		bed_boot(&b);
+		for (unsigned start = 0; start < 4; start++) {
+			assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), intact);
+			bed_ask_for(&b, "$JS.API.STREAM.INFO.S", "", "\"doubt\":{");
+			for (unsigned i = 0; i < 4 * start; i++) publish_much(&b, "t"); /* rounds */
+			bed_restart(&b);
+		}
+		bed_ask_for(&b, RECOVER, ACCEPTED, "\"success\":true");
+		assert_int_equal(bed_number(&b, "$JS.API.STREAM.INFO.S", "messages"), intact);
+		bed_close(&b);
+	}
+}
+
 /* S24: giving up what is lost fails, at whichever file call: the stream is as it was, and may be asked again without a start. */
 static unsigned recoveries_that_fail(enum sim_call call, enum err e, unsigned tries)
 {
@@ -430,9 +487,11 @@ int main(void)
 		cmocka_unit_test(overdue_is_idle),
 		cmocka_unit_test(half_an_entry_is_never_served),
 		cmocka_unit_test(what_killed_twice_stops_one_stream),
+		cmocka_unit_test(what_killed_twice_stops_the_catalogue),
 		cmocka_unit_test(a_doubt_about_segments_is_not_forgotten),
 		cmocka_unit_test(a_doubt_about_the_end_is_not_forgotten),
 		cmocka_unit_test(a_second_damage_does_not_end_the_first),
+		cmocka_unit_test(a_doubt_does_not_grow_with_starts),
 		cmocka_unit_test(a_failed_recovery_is_asked_again),
 		cmocka_unit_test(a_large_pull_leaves_the_loop_to_others),
 		cmocka_unit_test(what_nobody_wants_goes_after_a_start_too),

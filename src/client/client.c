@@ -41,6 +41,12 @@ static enum close_reason client_reason_of(enum wire_error e)
 	return reasons[e];
 }
 
+struct slice client_user(const struct client *c)
+{
+	struct slice name = auth_session_name(&c->session);
+	return name.n ? name : SLICE("N/A");
+}
+
 void client_line(struct client *c, enum diag_level level, const char *fmt, ...)
 {
 	if (!diag_is_on(c->room->diag, level)) return;

@@ -116,12 +116,14 @@ static void client_publish(struct client *c, const struct wire_op *op, struct sl
 	if (c->connect.pedantic && !subject_is_literal(op->subject))
 		client_error(c, WIRE_ERROR_PUBLISH_SUBJECT, SLICE_NULL, SLICE_NULL);
 	if (!auth_can_publish(&c->session, op->subject, c->room->now_ns)) {
-		client_line(c, DIAG_ERROR, "Publish Violation - Subject \"%.*s\"", SLICE_FMT(op->subject));
+		client_line(c, DIAG_ERROR, "Publish Violation - User \"%.*s\", Subject \"%.*s\"",
+			SLICE_FMT(client_user(c)), SLICE_FMT(op->subject));
 		client_error(c, WIRE_ERROR_PUBLISH_DENIED, op->subject, SLICE_NULL);
 		return;
 	}
 	if (op->reply.n && !auth_can_reply(&c->session, op->reply)) {
-		client_line(c, DIAG_ERROR, "Publish Violation - Reply \"%.*s\"", SLICE_FMT(op->reply));
+		client_line(c, DIAG_ERROR, "Publish Violation - User \"%.*s\", Reply \"%.*s\"",
+			SLICE_FMT(client_user(c)), SLICE_FMT(op->reply));
 		client_error(c, WIRE_ERROR_REPLY_DENIED, op->reply, SLICE_NULL);
 		return;
 	}
@@ -180,9 +182,9 @@ static bool client_has_too_many_tokens(const struct client *c, struct slice subj
 
 static void client_deny_sub(struct client *c, const struct wire_op *op)
 {
-	client_line(c, DIAG_ERROR, "Subscription Violation - Subject \"%.*s\"%s%.*s%s, SID %.*s",
-		SLICE_FMT(op->subject), op->queue.n ? ", Queue: \"" : "", SLICE_FMT(op->queue), op->queue.n ? "\"" : "",
-		SLICE_FMT(op->sid));
+	client_line(c, DIAG_ERROR, "Subscription Violation - User \"%.*s\", Subject \"%.*s\"%s%.*s%s, SID %.*s",
+		SLICE_FMT(client_user(c)), SLICE_FMT(op->subject), op->queue.n ? ", Queue: \"" : "",
+		SLICE_FMT(op->queue), op->queue.n ? "\"" : "", SLICE_FMT(op->sid));
 	client_error(c, op->queue.n ? WIRE_ERROR_QUEUE_DENIED : WIRE_ERROR_SUBSCRIBE_DENIED, op->subject, op->queue);
 }
 

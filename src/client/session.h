@@ -16,6 +16,8 @@ void client_opened(struct client *c);
 void client_send_info(struct client *c);
 /* What may come before login. */
 void client_parser_arm(struct client *c);
+/* Who is logged in, for log lines; "N/A" without a name. */
+struct slice client_user(const struct client *c);
 void client_line(struct client *c, enum diag_level level, const char *fmt, ...) printf_like(3, 4);
 
 /* ---- ops.c ---- */

@@ -50,9 +50,9 @@ void client_subs_recheck(struct client *c)
 	for (size_t at = 0; (cs = map_next(&c->subs, &at)) != NULL;) {
 		struct slice subject = cs->sub.subject, queue = cs->sub.queue;
 		if (auth_can_subscribe(&c->session, subject, queue, &cs->filtered)) continue;
-		client_line(c, DIAG_INFO, "Removed sub \"%.*s\" (sid %.*s), not permitted any more", SLICE_FMT(subject),
-			SLICE_FMT(client_sub_sid(cs)));
-		client_error(c, queue.n ? WIRE_ERROR_QUEUE_DENIED : WIRE_ERROR_SUBSCRIBE_DENIED, subject, queue);
+		client_line(c, DIAG_INFO, "Removed sub \"%.*s\" (sid \"%.*s\") for User \"%.*s\" - not authorized",
+			SLICE_FMT(subject), SLICE_FMT(client_sub_sid(cs)), SLICE_FMT(client_user(c)));
+		client_error(c, WIRE_ERROR_SUBSCRIPTION_REVOKED, subject, client_sub_sid(cs));
 		if (c->state != CLIENT_OPEN) return;
 		client_sub_drop(c, cs);
 		at = 0; /* the map has moved: begin again */

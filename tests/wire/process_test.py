@@ -361,9 +361,14 @@ class ProcessTest(unittest.TestCase):
     def test_reload_takes_subscriptions_away(self):
         users = 'authorization {{ users = [ {{ user: a, password: a, permissions: {{ subscribe: [{}] }} }} ] }}\n'
         server = self.start(users.format('"x", "y"'))
-        a = self.connect(server, 'CONNECT {"verbose":false,"user":"a","pass":"a"}\r\nSUB x 1\r\nSUB y 2')
+        a = self.connect(server, 'CONNECT {"verbose":false,"user":"a","pass":"a"}\r\nSUB x q 1\r\nSUB y 2')
+        a.send(b"SUB z 3\r\n")
+        self.assertEqual(a.line(), "-ERR 'Permissions Violation for Subscription to \"z\"'")
+        server.wait_line(r'Subscription Violation - User "a", Subject "z", SID 3$')
+        seen = len(server.lines)
         self.reload(server, users.format('"y"'))
-        self.assertEqual(a.line(), "-ERR 'Permissions Violation for Subscription to \"x\"'")
+        self.assertEqual(a.line(), "-ERR 'Permissions Violation for Subscription to \"x\" (sid \"1\")'")
+        server.wait_line(r'Removed sub "x" \(sid "1"\) for User "a" - not authorized$', seen)
         a.send(b"PUB x 1\r\n1\r\nPUB y 1\r\n2\r\n")
         self.assertEqual([a.line(), a.line()], ["MSG y 2 1", "2"])
 

@@ -25,6 +25,8 @@ static void lines(void **state)
 		{ WIRE_ERROR_SUBSCRIBE_DENIED, false, "-ERR 'Permissions Violation for Subscription to \"a.b\"'\r\n" },
 		{ WIRE_ERROR_QUEUE_DENIED, false,
 			"-ERR 'Permissions Violation for Subscription to \"a.b\" using queue \"q\"'\r\n" },
+		{ WIRE_ERROR_SUBSCRIPTION_REVOKED, false,
+			"-ERR 'Permissions Violation for Subscription to \"a.b\" (sid \"q\")'\r\n" },
 		{ WIRE_ERROR_REPLY_DENIED, false,
 			"-ERR 'Permissions Violation for Publish with Reply of \"a.b\"'\r\n" },
 		{ WIRE_ERROR_TOO_MANY_TOKENS, false,

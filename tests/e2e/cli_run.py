@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -29,8 +30,15 @@ def thebes(*words, input="", env=None, text=True, timeout=60, **how):
     return done.returncode, done.stdout, done.stderr
 
 
+def default_signals():
+    """As a shell in the foreground has them: under nohup, or in the background of a script, some are ignored, and what is ignored is inherited."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def spawn(*words, env=None, **how):
-    return subprocess.Popen([str(MINE()), *map(str, words)], env=environment(env), **{"stdout": subprocess.PIPE, "text": True, **how})
+    return subprocess.Popen([str(MINE()), *map(str, words)], env=environment(env), preexec_fn=default_signals,
+                            **{"stdout": subprocess.PIPE, "text": True, **how})
 
 
 def in_pipe(pipe):

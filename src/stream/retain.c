@@ -233,3 +233,11 @@ bool retain_is_trimming(const struct stream *s)
 {
 	return retain_waits(s) || (s->leading && s->head.has_more && over_limits(s));
 }
+
+bool retain_is_over(const struct stream *s) { return s->leading && over_limits(s); }
+
+int64_t retain_first_time(const struct stream *s)
+{
+	const struct head_fact *f = facts_front(&s->head);
+	return f && f->seq == s->machine.seqs.first_seq ? f->time_ns : 0;
+}

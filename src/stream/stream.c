@@ -486,7 +486,9 @@ void stream_state(const struct stream *s, struct stream_state *out)
 		.last_seq = m->seqs.last_seq,
 		.deleted_count = seq_index_gone_count(&m->seqs),
 		.subject_count = m->subjects.by_name.count,
-		.first_time_ns = m->seqs.live ? m->first_time_ns : 0,
+		.first_time_ns = m->seqs.live == 0  ? 0
+				 : m->first_time_ns ? m->first_time_ns
+						    : retain_first_time(s),
 		.last_time_ns = m->last_time_ns,
 		.consumer_count = m->consumers ? m->consumers->count(m->consumers_arg) : 0,
 	};

@@ -150,6 +150,9 @@ void retain_run(struct stream *s); /* enforces the limits as far as the head is 
 /* The oldest messages must go and are being read: what was published meanwhile is not proposed without the drops that belong to it. */
 bool retain_waits(const struct stream *s);
 bool retain_is_trimming(const struct stream *s); /* limits are about to be enforced */
+bool retain_is_over(const struct stream *s);     /* the turn's end enforces them, as far as it can */
+/* When the first message came, if it is at the front of the head; 0: not known. */
+int64_t retain_first_time(const struct stream *s);
 
 /* count.c: of the whole stream, at once */
 uint64_t count_matching(const struct stream *s, const struct slice *filters, size_t filter_count);

@@ -211,11 +211,13 @@ void syncs_run(struct stream *s)
 
 void stream_sync(struct stream *s, struct stream_req *req)
 {
-	if (limits_hold(s)) {
+	bool is_over = retain_is_over(s); /* what this turn has published is trimmed at its end */
+	if (limits_hold(s) && !is_over) {
 		sync_flight(s, req);
-	} else {
-		list_push_back(&s->syncs, &req->link);
+		return;
 	}
+	list_push_back(&s->syncs, &req->link);
+	if (is_over && s->applied) s->applied(s->applied_arg);
 }
 
 void stream_delete_msg(struct stream *s, uint64_t seq, bool erase, struct stream_req *req)

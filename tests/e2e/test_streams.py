@@ -208,6 +208,25 @@ async def test_settled_state_survives_kills(make_server, connect):
     assert (await state(js, "W")).messages == 0
 
 
+async def test_what_is_shown_is_within_the_limits(server, js):
+    """Whoever publishes as fast as it can and asks at once is never shown more than the stream may hold, nor a first message without its time."""
+    await js.add_stream(name="W", subjects=["w"], max_msgs=1000)
+    publishes = b"PUB w 1024\r\n" + b"x" * 1024 + b"\r\n"
+    shown = []
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as s:
+        lines = s.makefile("rb")
+        lines.readline()
+        s.sendall(b'CONNECT {"verbose":false}\r\nSUB r 1\r\n')
+        for _ in range(20):
+            s.sendall(publishes * 2000 + b"PUB $JS.API.STREAM.INFO.W r 0\r\n\r\n")
+            while not (line := lines.readline()).startswith(b"MSG r "):
+                if line == b"PING\r\n":
+                    s.sendall(b"PONG\r\n")
+            state = json.loads(lines.read(int(line.split()[-1]) + 2))["state"]
+            shown.append((state["messages"], state["last_seq"], state["first_ts"][:4] > "2000"))
+    assert shown == [(1000, 2000 * n, True) for n in range(1, 21)]
+
+
 @pytest.mark.thebes  # nats-server 2.9 does not apply max_msgs_per_subject to what is there when it is set
 async def test_limits_are_exact_when_the_oldest_are_on_disk(make_server, connect):
     """After a restart the oldest messages must be read before they can go: what a client sees is never over the limit all the same."""

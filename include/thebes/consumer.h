@@ -6,8 +6,8 @@
  *                                              └─> stream_read ─> router_publish(to = request's reply, reply = $JS.ACK.…)
  *   $JS.ACK.… ─> consumers_ack ─> [ack batch] ─turn end─> stream_propose_consumer ─applied─> floor moves, workqueue drops, double ack answered
  *
- * Loop thread only. The leader decides and delivers; applying is pure. Deliveries are logged lazily: after a change of leader some may
- * repeat, none is skipped. */
+ * Loop thread only. The leader decides and delivers; applying is pure. Deliveries are logged with the next ack, or 100 ms
+ * later: after a crash or a change of leader those of the last moment may repeat, none is skipped; an ordinary end forgets none. */
 #ifndef THEBES_CONSUMER_H
 #define THEBES_CONSUMER_H
 
@@ -26,6 +26,9 @@ struct consumer;
  * the end of this turn (consumers_turn_end). */
 struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream *s, struct account *account,
 	void (*wake)(void *arg), void *wake_arg);
+/* The server ends: nobody is served any more, and what was delivered and no record says is proposed. True: the stream is to be waited for
+ * (stream_turn_end, stream_sync) before consumers_stop. */
+bool consumers_finish(struct consumers *c);
 /* Answers waiting requests (409 Consumer Deleted when the stream is gone for good, else 409 Server Shutdown). Then consumers_free once the
  * stream is closed. */
 void consumers_stop(struct consumers *c, bool gone);

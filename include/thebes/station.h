@@ -48,12 +48,14 @@ struct stations {
 	bool config_may_be_old;
 	uint64_t open_count, closing_count;
 	bool closing;
+	uint64_t finishing;           /* stations that are waited for before all are closed */
+	struct io_timer finish_timer; /* then, or when that takes too long */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
 void stations_init(struct stations *t, struct io *io, struct diag *diag, struct auth *auth, struct raft_groups *groups,
 	uint64_t self);
-/* Closes every stream (not gone); then closed(arg). */
+/* Closes every stream (not gone), those with consumers when what was delivered is logged, or a second later; then closed(arg). */
 void stations_close(struct stations *t, void (*closed)(void *arg), void *arg);
 void stations_deinit(struct stations *t);
 

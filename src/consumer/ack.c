@@ -12,22 +12,41 @@ void consumer_end_pending(struct pending *p)
 	p->acking = true;
 	k->acking_count++;
 	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
-	if (!list_is_linked(&p->link_by_log))
-		list_push_back(pending_lacks_facts(p) ? &k->to_find : &k->to_log, &p->link_by_log);
+	if (pending_lacks_facts(p)) {
+		list_remove_if_linked(&p->link_by_log); /* a record was to say that it is held back */
+		list_push_back(&k->to_find, &p->link_by_log);
+	} else {
+		if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
+		k->is_log_due = true;
+	}
 	consumer_mark(k);
 }
 
-/* Deliveries alone are logged lazily: with the next ack, or here when so many are open that a restart would repeat too much. */
-enum { UNLOGGED_MAX = 4096, RETRY_MS = 20 };
+/* Acks go into a record at once. Deliveries alone, and what is held back, go with them; without an ack soon after, or when so many are not
+ * logged that a crash would repeat too much. A delivery never waits for its record: docs/operations.md says what a crash may repeat. */
+enum { UNLOGGED_MAX = 4096, LOG_AFTER_MS = 100, RETRY_MS = 20 };
 
-static bool must_log(const struct consumer *k)
+bool consumer_is_behind(const struct consumer *k) { return !list_is_empty(&k->to_log) || k->live_cseq != k->said_cseq; }
+
+static bool must_log(struct consumer *k)
 {
-	size_t n = 0;
-	LIST_EACH (node, &k->to_log) {
-		if (CONTAINER_OF(node, struct pending, link_by_log)->acking) return true;
-		if (++n >= UNLOGGED_MAX) return true;
-	}
-	return false;
+	if (!consumer_is_behind(k)) k->is_log_due = false;
+	return k->is_log_due || k->live_cseq - k->said_cseq >= UNLOGGED_MAX;
+}
+
+static void log_fire(struct io_timer *t)
+{
+	struct consumer *k = CONTAINER_OF(t, struct consumer, log_timer);
+	k->is_log_due = true;
+	consumer_mark(k);
+	consumer_wake(k);
+}
+
+void consumer_log_soon(struct consumer *k)
+{
+	if (io_timer_is_armed(&k->log_timer) || diag_fault(k->all->diag, FAULT_bug_deliveries_not_told)) return;
+	k->log_timer.fire = log_fire;
+	io_timer_start(k->all->io, &k->log_timer, MILLIS(LOG_AFTER_MS));
 }
 
 struct state_log {
@@ -48,12 +67,19 @@ static void retry_fire(struct io_timer *t)
 static void log_again(struct consumer *k)
 {
 	if (diag_fault(k->all->diag, FAULT_bug_refused_ack_lost)) return;
-	struct list *behind = k->to_log.next; /* before what was delivered since: new deliveries rise in it */
+	struct list again; /* new deliveries must rise in to_log, also those that are in it already */
+	list_init(&again);
 	LIST_EACH (node, &k->pending_by_seq) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
-		if ((p->acking || !p->logged) && !list_is_linked(&p->link_by_log))
-			list_insert_before(behind, &p->link_by_log);
+		bool is_there = list_is_linked(&p->link_by_log);
+		if (is_there ? p->acking || p->logged : !p->acking && p->logged && !p->changed) continue;
+		list_remove_if_linked(&p->link_by_log);
+		list_push_back(&again, &p->link_by_log);
 	}
+	list_splice_back(&again, &k->to_log);
+	list_splice_back(&k->to_log, &again);
+	k->said_cseq = k->delivered_cseq;
+	k->is_log_due = true;
 	k->all->retry_timer.fire = retry_fire;
 	io_timer_start(k->all->io, &k->all->retry_timer, MILLIS(RETRY_MS));
 }
@@ -84,6 +110,7 @@ static bool log_part(struct consumer *k)
 void consumer_log(struct consumer *k)
 {
 	if (!must_log(k) || k->deleting) return;
+	k->is_log_due = false; /* unless it is refused */
 	while (log_part(k)) continue;
 }
 
@@ -218,6 +245,16 @@ static uint64_t nak_delay(struct slice rest)
 	return slice_to_u64(slice_first(v, n), &delay) == OK ? delay : 0;
 }
 
+/* It is to come so much later, also after a restart. */
+static void hold(struct consumer *k, struct pending *p, uint64_t delay_ns)
+{
+	p->due_ns = io_wall_ns(k->all->io) +
+		    (int64_t)u64_min(delay_ns, MILLIS(UINT32_MAX)); /* as far as a record can say */
+	p->changed = true;
+	if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
+	consumer_log_soon(k);
+}
+
 static void nak(struct consumer *k, struct pending *p, struct slice rest)
 {
 	uint64_t delay = nak_delay(rest);
@@ -226,6 +263,7 @@ static void nak(struct consumer *k, struct pending *p, struct slice rest)
 		return;
 	}
 	consumer_schedule(p, delay ? delay : 1);
+	hold(k, p, delay);
 	consumer_mark(k);
 	if (!delay) consumer_wake(k);
 }
@@ -252,7 +290,10 @@ static void apply_kind(struct consumer *k, const struct delivery *d, struct slic
 	bool is_term = is(payload, "+TERM", &rest) && open;
 	if (is_ack || is_term) ack_one(k, p); /* ends, with ack all, those before it too */
 	if (is_nak) nak(k, p, rest);
-	if (open && slice_has_prefix(payload, SLICE("+WPI"))) consumer_schedule(p, 0);
+	if (open && slice_has_prefix(payload, SLICE("+WPI"))) {
+		consumer_schedule(p, 0);
+		hold(k, p, consumer_wait(k, p->count));
+	}
 	/* anything else does nothing, and whoever asks is told that it was read */
 	if (next) {
 		consumer_pull(k, trimmed(rest), reply); /* the next message is the answer */

@@ -65,9 +65,11 @@ struct pending {
 	struct heap_node link_by_due; /* leader: when it is delivered again */
 	struct consumer *consumer;
 	uint64_t sseq, cseq;
-	int64_t time_ns;                       /* of the last delivery */
-	uint32_t count;                        /* deliveries */
+	int64_t time_ns; /* of the last delivery */
+	int64_t due_ns;  /* wall: it was asked to come then, and not before; 0: after the ordinary wait */
+	uint32_t count;  /* deliveries */
 	bool logged, acking, terminal_is_drop; /* drop: max_deliver is reached, the stream keeps it */
+	bool changed;                          /* delivered or held back since what an applied record says */
 	uint32_t bytes;
 	uint16_t subject_n;
 	uint8_t *subject; /* owned; only where an ack removes the message from the stream */
@@ -106,6 +108,7 @@ struct consumer {
 		chunks_stored; /* keys in the state store: of the last capture; no more than so many are there */
 	/* leader */
 	uint64_t live_cseq, live_sseq;
+	uint64_t said_cseq; /* how far records that were proposed go */
 	uint64_t acking_count, redelivered_count;
 	struct list to_log;
 	/* facts.c: acks that wait until it is known what they take out of the stream */
@@ -115,10 +118,12 @@ struct consumer {
 	bool finding;
 	struct heap due;
 	struct io_timer due_timer, idle_timer;
+	struct io_timer log_timer; /* runs from a delivery that no record says */
 	struct list waiting;
 	size_t waiting_count;
 	uint64_t num_pending; /* matching messages above live_sseq */
 	bool num_pending_known, reading, deleting;
+	bool is_log_due; /* what is not logged goes into a record at the end of this turn */
 	struct stream_read read;
 	uint64_t scanned_to; /* nothing to deliver below it, though the index may say so */
 	uint64_t work;       /* what it may still do in this turn */
@@ -204,7 +209,8 @@ bool consumer_deliver(struct consumer *k, uint64_t *work);
 void consumer_end_requests(struct consumer *k, const char *status);
 void consumer_stop_reading(struct consumer *k);
 void consumer_schedule(struct pending *p, uint64_t delay_ns);
-void consumer_rest(struct consumer *k);         /* restarts the clock of inactivity */
+uint64_t consumer_wait(const struct consumer *k, uint32_t count); /* until the delivery after that many */
+void consumer_rest(struct consumer *k);                           /* restarts the clock of inactivity */
 void consumer_drop_unheard(struct consumer *k); /* requests of clients that went: they count for nothing */
 /* count.c */
 uint64_t consumer_num_pending(struct consumer *k); /* an upper bound while it is being counted */
@@ -229,6 +235,9 @@ void losses_settled(struct consumers *c);
 void losses_restore(struct consumers *c, struct slice v);
 /* ack.c */
 void consumer_log(struct consumer *k);
+bool consumer_is_behind(
+	const struct consumer *k); /* something was delivered, held back or acknowledged that no record says */
+void consumer_log_soon(struct consumer *k);
 void consumer_end_pending(struct pending *p);
 
 #endif

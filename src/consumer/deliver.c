@@ -147,7 +147,7 @@ static void arm_due(struct consumer *k)
 	io_timer_start(k->all->io, &k->due_timer, first->key > now ? first->key - now : 0);
 }
 
-static uint64_t wait_of(const struct consumer *k, uint32_t count)
+uint64_t consumer_wait(const struct consumer *k, uint32_t count)
 {
 	if (diag_fault(k->all->diag, FAULT_bug_again_early)) return (uint64_t)k->config.ack_wait_ns / 2;
 	if (k->config.backoff_count == 0) return (uint64_t)k->config.ack_wait_ns;
@@ -162,7 +162,8 @@ void consumer_schedule(struct pending *p, uint64_t delay_ns)
 	if (p->acking) return;
 	if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
 	if (delay_ns == 0 && diag_fault(k->all->diag, FAULT_bug_ack_wait_ignored)) return;
-	heap_insert(&k->due, &p->link_by_due, io_now_ns(k->all->io) + (delay_ns ? delay_ns : wait_of(k, p->count)));
+	heap_insert(
+		&k->due, &p->link_by_due, io_now_ns(k->all->io) + (delay_ns ? delay_ns : consumer_wait(k, p->count)));
 	arm_due(k);
 }
 
@@ -287,7 +288,9 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 			if (p->count == 1) k->redelivered_count++;
 			p->count = count; /* its consumer sequence stays the first one: the floor is counted with it */
 			p->time_ns = k->active_ns;
+			p->due_ns = 0;
 		}
+		p->changed = true;
 		pending_keep_facts(p, m);
 		if (!list_is_linked(&p->link_by_log)) list_push_back(&k->to_log, &p->link_by_log);
 		if (k->config.ack_policy == ACK_NONE) {
@@ -296,6 +299,7 @@ static enum sent send_msg(struct consumer *k, const struct stream_msg *m, struct
 			consumer_schedule(p, 0);
 		}
 	}
+	consumer_log_soon(k);
 	q->left--;
 	q->got_some = true;
 	if (q->bytes_left >= 0) q->bytes_left -= (int64_t)size;
@@ -479,26 +483,30 @@ void consumer_lead(struct consumer *k, bool leading)
 			request_free(CONTAINER_OF(k->waiting.next, struct request, link_by_turn));
 		io_timer_stop(io, &k->due_timer);
 		io_timer_stop(io, &k->idle_timer);
+		io_timer_stop(io, &k->log_timer);
+		k->is_log_due = false;
 		LIST_EACH_SAFE (node, &k->pending_by_seq) {
 			struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
 			if (heap_is_linked(&p->link_by_due)) heap_remove(&k->due, &p->link_by_due);
 			list_remove_if_linked(&p->link_by_log);
 			if (p->acking) k->acking_count--;
-			p->acking = false;
+			p->acking = p->changed = false;
 			if (!p->logged) pending_free(p);
 		}
 		k->live_cseq = k->delivered_cseq;
 		k->live_sseq = k->delivered_sseq;
+		k->said_cseq = k->live_cseq;
 		k->scanned_to = 0;
 		consumer_count_end(k, false);
 		consumer_stop_finding(k);
 		return;
 	}
 	int64_t now = io_wall_ns(io);
+	k->said_cseq = k->live_cseq;
 	consumer_pending_changed(k);
 	LIST_EACH (node, &k->pending_by_seq) {
 		struct pending *p = CONTAINER_OF(node, struct pending, link_by_seq);
-		int64_t left = p->time_ns + (int64_t)wait_of(k, p->count) - now;
+		int64_t left = (p->due_ns ? p->due_ns : p->time_ns + (int64_t)consumer_wait(k, p->count)) - now;
 		consumer_schedule(p, left > 0 ? (uint64_t)left : 1);
 	}
 	consumer_rest(k);

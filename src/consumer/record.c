@@ -7,9 +7,10 @@
  *   DELETE  -
  *   SWEPT   u64 losses (id 0: of all consumers)
  *   STATE   u64 delivered cseq | u64 delivered sseq | u32 pendings | u32 acks
- *           | {u64 sseq, u64 cseq, u32 count, u32 0} … | {u64 sseq, u32 bytes, u16 subject n, u8 drop, u8 0, subject} …
+ *           | {u64 sseq, u64 cseq, u32 count, u32 held} … | {u64 sseq, u32 bytes, u16 subject n, u8 drop, u8 0, subject} …
  * State store: 'k' + 0 (8) = u64 losses | u64 swept; 'k' + id (4, big-endian) + chunk (4, big-endian); chunk 0 = i64 created | delivered c, s | floor c, s | bound | u32 config n | u32 pendings | u32 last seqs |
- *           u32 0 | config | {sseq, cseq, time, u32 count, u32 0} … | u64 last seq … ; pendings beyond PENDING_CHUNK go to chunks 1, 2, … */
+ *           u32 0 | config | {sseq, cseq, time, u32 count, u32 held} … | u64 last seq … ; pendings beyond PENDING_CHUNK go to chunks 1, 2, …
+ * held: it is not to come again before so many milliseconds after the record's time, or after `time`; 0: after the ordinary wait. */
 #include "consumer_internal.h"
 
 enum record_kind { CREATE = 1, UPDATE, DELETE, STATE, SWEPT };
@@ -52,12 +53,21 @@ void record_swept(struct buf *b, uint64_t losses)
 	buf_append_le64(b, losses);
 }
 
-static void append_delivery(struct buf *b, const struct pending *p)
+static uint32_t held_ms(const struct pending *p, int64_t since_ns)
+{
+	if (!p->due_ns) return 0;
+	uint64_t left = p->due_ns > since_ns ? (uint64_t)(p->due_ns - since_ns) : 0;
+	return (uint32_t)u64_min(u64_max((left + NS_PER_MS - 1) / NS_PER_MS, 1), UINT32_MAX);
+}
+
+static int64_t held_until(int64_t since_ns, uint32_t held) { return held ? since_ns + (int64_t)MILLIS(held) : 0; }
+
+static void append_delivery(struct buf *b, const struct pending *p, int64_t now_ns)
 {
 	buf_append_le64(b, p->sseq);
 	buf_append_le64(b, p->cseq);
 	buf_append_le32(b, p->count);
-	buf_append_le32(b, 0);
+	buf_append_le32(b, held_ms(p, now_ns));
 }
 
 static void append_ack(struct buf *b, const struct pending *p)
@@ -80,6 +90,7 @@ void record_state(struct buf *b, struct consumer *k)
 	struct list part;
 	uint32_t pendings = 0, acks = 0;
 	uint64_t cseq = 0, sseq = 0;
+	int64_t now_ns = io_wall_ns(k->all->io);
 	size_t bytes = 0;
 	list_init(&part);
 	while (bytes < STATE_BYTES_MAX && !list_is_empty(&k->to_log)) {
@@ -94,12 +105,13 @@ void record_state(struct buf *b, struct consumer *k)
 	head(b, STATE, k->id);
 	buf_append_le64(b, is_last ? k->live_cseq : cseq);
 	buf_append_le64(b, is_last ? k->live_sseq : sseq);
+	k->said_cseq = is_last ? k->live_cseq : u64_max(k->said_cseq, cseq);
 	size_t counts = b->n;
 	buf_append_le64(b, 0);
 	LIST_EACH (node, &part) {
 		const struct pending *p = CONTAINER_OF(node, struct pending, link_by_log);
 		if (p->acking || diag_fault(k->all->diag, FAULT_bug_delivery_not_logged)) continue;
-		append_delivery(b, p);
+		append_delivery(b, p, now_ns);
 		pendings++;
 	}
 	for (struct list *node; (node = list_pop_front(&part)) != NULL;) {
@@ -290,16 +302,21 @@ static void apply_pending(struct consumer *k, const uint8_t *p, int64_t time_ns)
 {
 	uint64_t sseq = le64_get(p);
 	uint32_t count = le32_get(p + 16);
+	int64_t due_ns = held_until(time_ns, le32_get(p + 20));
 	struct pending *old = pending_find(k, sseq);
 	if (!old) {
 		if (!stream_is_live(k->all->stream, sseq)) return;
 		old = pending_add(k, sseq, le64_get(p + 8), count, time_ns);
+		old->due_ns = due_ns;
 		if (count > 1) k->redelivered_count++;
 		if (k->all->leading) consumer_schedule(old, 0);
 	} else if (!k->all->leading) {
 		if (old->count <= 1 && count > 1) k->redelivered_count++;
 		old->count = count;
 		old->time_ns = time_ns;
+		old->due_ns = due_ns;
+	} else if (old->count == count && !list_is_linked(&old->link_by_log)) {
+		old->changed = false;
 	}
 	old->logged = true;
 }
@@ -468,7 +485,7 @@ static void append_pendings(struct buf *b, struct list **at, const struct list *
 		buf_append_le64(b, p->cseq);
 		buf_append_le64(b, (uint64_t)p->time_ns);
 		buf_append_le32(b, p->count);
-		buf_append_le32(b, 0);
+		buf_append_le32(b, held_ms(p, p->time_ns));
 		n--;
 	}
 }
@@ -548,8 +565,9 @@ static void restore_pendings(struct consumer *k, struct slice in)
 	for (; in.n >= PENDING_BYTES; in = slice_from(in, PENDING_BYTES)) {
 		if (pending_find(k, le64_get(in.p))) continue;
 		uint32_t count = le32_get(in.p + 24);
-		struct pending *p =
-			pending_add(k, le64_get(in.p), le64_get(in.p + 8), count, (int64_t)le64_get(in.p + 16));
+		int64_t time_ns = (int64_t)le64_get(in.p + 16);
+		struct pending *p = pending_add(k, le64_get(in.p), le64_get(in.p + 8), count, time_ns);
+		p->due_ns = held_until(time_ns, le32_get(in.p + 28));
 		p->logged = true;
 		if (count > 1) k->redelivered_count++;
 	}

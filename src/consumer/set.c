@@ -28,6 +28,19 @@ struct consumers *consumers_open(struct io *io, struct diag *diag, struct stream
 	return c;
 }
 
+bool consumers_finish(struct consumers *c)
+{
+	if (!c->leading || c->by_name.count == 0) return false;
+	LIST_EACH (node, &c->by_id) {
+		struct consumer *k = CONTAINER_OF(node, struct consumer, link_by_id);
+		consumer_end_requests(k, "409 Server Shutdown");
+		if (diag_fault(c->diag, FAULT_bug_deliveries_not_told)) continue;
+		k->is_log_due = true;
+		consumer_log(k);
+	}
+	return true;
+}
+
 void consumers_stop(struct consumers *c, bool gone)
 {
 	LIST_EACH (node, &c->by_id)

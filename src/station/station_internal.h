@@ -45,6 +45,7 @@ struct station {
 	uint64_t group;
 	struct station_account *limited; /* borrowed of stations */
 	uint64_t counted;                /* bytes of it that are in the counts */
+	struct stream_req finish;        /* the last records of its consumers are waited for */
 	bool gone, is_closing;
 };
 

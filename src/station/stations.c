@@ -6,6 +6,7 @@
 
 /* What consumers may deliver in one turn, about nanoseconds, before the loop looks after everybody else. */
 enum { TURN_WORK = 4 * 1000 * 1000 };
+enum { FINISH_MAX_S = 1 }; /* what consumers have to log at the end is not waited for any longer */
 
 static const struct sink_ops station_sink_ops = { .deliver = station_deliver };
 
@@ -186,23 +187,45 @@ void stations_remove(struct stations *t, const struct meta_stream *row)
 	if (s) station_close(s, true);
 }
 
-void stations_close(struct stations *t, void (*closed)(void *arg), void *arg)
+static void close_all(struct stations *t)
 {
 	t->closing = true;
-	io_timer_stop(t->io, &t->go_on);
-	t->closed = closed;
-	t->closed_arg = arg;
-	struct station *s;
 	LIST_EACH_SAFE (node, &t->all) {
-		s = CONTAINER_OF(node, struct station, link_by_age);
+		struct station *s = CONTAINER_OF(node, struct station, link_by_age);
 		if (map_get(&t->by_name, station_key(s)) == s) station_close(s, false);
 	}
 	stations_check_closed(t);
 }
 
+static void finish_fire(struct io_timer *t) { close_all(CONTAINER_OF(t, struct stations, finish_timer)); }
+
+static void station_finished(struct stream_req *r)
+{
+	struct stations *t = CONTAINER_OF(r, struct station, finish)->stations;
+	if (--t->finishing == 0 && !t->closing) io_timer_start(t->io, &t->finish_timer, 0);
+}
+
+void stations_close(struct stations *t, void (*closed)(void *arg), void *arg)
+{
+	io_timer_stop(t->io, &t->go_on);
+	t->closed = closed;
+	t->closed_arg = arg;
+	LIST_EACH (node, &t->all) {
+		struct station *s = CONTAINER_OF(node, struct station, link_by_age);
+		if (s->is_closing || !consumers_finish(s->consumers)) continue;
+		s->finish = (struct stream_req) { .done = station_finished };
+		t->finishing++;
+		stream_sync(s->stream, &s->finish);
+		stream_turn_end(s->stream);
+	}
+	t->finish_timer.fire = finish_fire;
+	io_timer_start(t->io, &t->finish_timer, t->finishing ? SECONDS(FINISH_MAX_S) : 0);
+}
+
 void stations_deinit(struct stations *t)
 {
 	io_timer_stop(t->io, &t->go_on);
+	io_timer_stop(t->io, &t->finish_timer);
 	LIST_EACH_SAFE (node, &t->all) station_free(CONTAINER_OF(node, struct station, link_by_age));
 	map_deinit(&t->by_name);
 	stations_accounts_free(t);

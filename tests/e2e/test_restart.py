@@ -117,3 +117,23 @@ async def test_a_stream_in_memory_begins_anew(make_server, connect, how):
     assert await js.delete_stream("M")
     js = (await connect(server.again())).jetstream(timeout=10)
     assert [s.config.name for s in await js.streams_info()] == ["F"]
+
+
+@pytest.mark.parametrize("policy", ["none", "all", "explicit"])
+async def test_ordinary_end_keeps_deliveries(make_server, connect, policy):
+    server = make_server(jetstream=True)
+    js = (await connect(server)).jetstream(timeout=10)
+    await js.add_stream(name="S", subjects=["s"])
+    for i in range(1, 21):
+        await js.publish("s", b"%d" % i)
+    await js.add_consumer("S", durable_name="c", ack_policy=policy, ack_wait=60)
+    sub = await js.pull_subscribe_bind("c", "S")
+    assert len(await sub.fetch(10, timeout=5)) == 10
+    server.stop()
+    server.start()
+    js = (await connect(server)).jetstream(timeout=10)
+    info = await js.consumer_info("S", "c")
+    assert (info.delivered.stream_seq, info.delivered.consumer_seq) == (10, 10)
+    assert (info.num_ack_pending, info.num_pending) == (0 if policy == "none" else 10, 10)
+    sub = await js.pull_subscribe_bind("c", "S")
+    assert [int(m.data) for m in await sub.fetch(5, timeout=5)] == [11, 12, 13, 14, 15]

@@ -67,6 +67,14 @@ void bed_restart(struct bed *b)
 	bed_boot(b);
 }
 
+void bed_kill(struct bed *b)
+{
+	peer_close(&b->p);
+	sim_node_crash(b->w.n, SIM_KILL);
+	assert_true(sim_run_until(b->w.s, is_down, b, SECONDS(20)));
+	bed_boot(b);
+}
+
 /* ---- requests ---- */
 
 static void answered(struct peer_call *c, const struct wire_op *op)

@@ -27,6 +27,7 @@ struct bed {
 void bed_open(struct bed *b);
 void bed_close(struct bed *b); /* a clean stop, which frees everything */
 void bed_restart(struct bed *b);
+void bed_kill(struct bed *b); /* and boots it again */
 /* Its two halves. */
 void bed_stop(struct bed *b);
 void bed_boot(struct bed *b);

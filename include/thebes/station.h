@@ -75,6 +75,8 @@ void stations_each(const struct stations *t, struct slice account, station_each_
 /* Name of a station of the account (not `except`) whose subjects collide with the pattern; NULL = none (10065). */
 const char *stations_overlap(const struct stations *t, struct slice account, struct slice pattern, struct slice except);
 
+/* May the account store? Where it may not, its stations take no messages, as if they were not there; what they have stays. */
+void stations_switch(struct stations *t, const struct account *account, bool on);
 /* Limits of an account, or (NULL) of the server; they hold from the next request on. */
 void stations_limit(struct stations *t, const struct account *account, const struct station_limits *l);
 const struct station_limits *stations_limits(struct stations *t, const struct account *account);

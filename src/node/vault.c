@@ -330,10 +330,12 @@ static void open_accounts(struct vault *v, struct auth *auth, const struct conf 
 {
 	struct account *a;
 	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;) {
+		bool stores = !a->is_system && account_stores(conf, a->name);
+		stations_switch(&v->stations, a, stores);
 		if (a->is_system)
 			api_close_account(&v->api, a);
 		else
-			api_open_account(&v->api, a, account_stores(conf, a->name));
+			api_open_account(&v->api, a, stores);
 	}
 }
 

@@ -25,6 +25,7 @@ struct station_account {
 	struct list link;
 	const struct account *account; /* borrowed of auth */
 	struct station_limits limits;
+	bool is_off;          /* its stations take no messages */
 	uint64_t used[2];     /* bytes by enum stream_storage */
 	struct ledger memory; /* of its streams: what is on its way */
 };

@@ -46,6 +46,7 @@ static void subscribe(struct station *s)
 {
 	const struct stream_config *c = stream_config(s->stream);
 	unsubscribe(s);
+	if (s->limited->is_off) return;
 	s->subs = mem_zalloc((c->subject_count + 1) * sizeof *s->subs);
 	for (size_t i = 0; i < c->subject_count; i++) {
 		s->subs[i].sink = &s->sink;
@@ -54,6 +55,21 @@ static void subscribe(struct station *s)
 		ASSERT(e == OK); /* the configuration was checked */
 		s->sub_count++;
 	}
+}
+
+static bool switch_one(void *arg, struct station *s)
+{
+	(void)arg;
+	subscribe(s);
+	return true;
+}
+
+void stations_switch(struct stations *t, const struct account *account, bool on)
+{
+	struct station_account *a = stations_account(t, account);
+	if (a->is_off == !on) return;
+	a->is_off = !on;
+	stations_each(t, account->name, switch_one, NULL);
 }
 
 static void station_free(struct station *s)

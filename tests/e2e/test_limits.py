@@ -153,3 +153,14 @@ async def test_jetstream_of_an_account_is_switched_by_a_reload(make_server, conn
     (server.directory / "server.conf").write_text(config(A="", B="jetstream: enabled,"))
     server.reload()
     await becomes(a, 10039)
+    for restart in (False, True):
+        if restart:
+            server.kill()
+            server.start()
+            a = await connect(server, user="A", password="p")
+        with pytest.raises(nats.errors.NoRespondersError):
+            await a.request("S", b"y", timeout=5)
+    (server.directory / "server.conf").write_text(config(A="jetstream: enabled,", B="jetstream: enabled,"))
+    server.reload()
+    await becomes(a, None)
+    assert (await a.jetstream(timeout=10).publish("S", b"y")).seq == 2

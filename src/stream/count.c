@@ -134,14 +134,3 @@ void stream_count_end(struct stream_counter *c)
 	mem_free(c->memo);
 	c->memo = NULL;
 }
-
-uint64_t count_matching(const struct stream *s, const struct slice *filters, size_t filter_count)
-{
-	struct stream_counter c;
-	uint64_t work = UINT64_MAX;
-	enum err e = stream_count_begin(s, &c, filters, filter_count, 1);
-	bool is_done = e == OK && stream_count_more(s, &c, &work);
-	ASSERT(is_done); /* from the front it is always exact */
-	stream_count_end(&c);
-	return c.n;
-}

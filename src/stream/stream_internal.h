@@ -154,9 +154,6 @@ bool retain_is_over(const struct stream *s);     /* the turn's end enforces them
 /* When the first message came, if it is at the front of the head; 0: not known. */
 int64_t retain_first_time(const struct stream *s);
 
-/* count.c: of the whole stream, at once */
-uint64_t count_matching(const struct stream *s, const struct slice *filters, size_t filter_count);
-
 /* walk.c */
 void walks_cancel_all(struct stream *s);
 

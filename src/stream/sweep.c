@@ -24,6 +24,8 @@ struct sweep {
 	bool reading;
 	enum err result;
 	struct stream_read read;
+	struct stream_walk walk; /* how many there are, of whom some stay */
+	uint64_t keep, counted;
 	struct buf drop; /* being gathered */
 	uint64_t msgs, bytes;
 	unsigned flight; /* drops that are proposed and not applied */
@@ -253,6 +255,41 @@ static uint64_t bound_that_keeps(const struct stream *s, uint64_t keep)
 	return seq;
 }
 
+static bool count_subject(void *arg, struct slice subject, uint64_t count, uint64_t first_hint, uint64_t last)
+{
+	struct sweep *w = arg;
+	(void)subject, (void)first_hint, (void)last;
+	w->counted += count;
+	return true;
+}
+
+static void purge_counted(struct sweep *w)
+{
+	w->left = w->counted > w->keep ? w->counted - w->keep : 0;
+	if (w->left == 0) w->next = w->end = 1;
+	sweep_step(w);
+}
+
+static void purge_walked(struct stream_walk *walk)
+{
+	struct sweep *w = CONTAINER_OF(walk, struct sweep, walk);
+	w->result = walk->result;
+	if (w->result == OK)
+		purge_counted(w);
+	else
+		sweep_go_on(w);
+}
+
+/* All that match but the newest `keep` go. */
+static void purge_all_but(struct sweep *w, uint64_t keep)
+{
+	w->keep = keep;
+	w->walk = (struct stream_walk) {
+		.filters = &w->filter_slice, .filter_count = 1, .each = count_subject, .arg = w, .done = purge_walked
+	};
+	if (stream_walk_start(w->stream, &w->walk)) purge_counted(w);
+}
+
 static void purge_below(struct stream *s, uint64_t bound, struct stream_req *req);
 
 void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t keep, struct stream_req *req)
@@ -261,12 +298,10 @@ void stream_purge(struct stream *s, struct slice filter, uint64_t seq, uint64_t 
 	if (filter.n && !slice_eq(filter, SLICE(">"))) {
 		uint64_t end = seq ? u64_min(seq, ix->last_seq + 1) : ix->last_seq + 1;
 		struct sweep *w = sweep_make(s, req, filter, ix->first_seq, end);
-		if (keep) {
-			uint64_t count = count_matching(s, &w->filter_slice, 1);
-			w->left = count > keep ? count - keep : 0;
-			if (w->left == 0) w->next = w->end = 1;
-		}
-		sweep_step(w);
+		if (keep)
+			purge_all_but(w, keep);
+		else
+			sweep_step(w);
 		return;
 	}
 	purge_below(s, keep ? bound_that_keeps(s, keep) : seq ? seq : ix->last_seq + 1, req);

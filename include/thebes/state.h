@@ -59,9 +59,11 @@ struct state_ops {
 	/* S10: walks the whole file in a child process and compares every crc. OK fills *head. ERR_NOT_FOUND: there is none.
 	 * ERR_CORRUPT (it is damaged, cannot be read, or the child died): it must be set aside. ERR_IO: a sync failed, nothing is known. */
 	enum err (*check)(struct io *io, const char *path, struct state_head *head);
-	/* Offline: the same walk, which changes nothing and tells each group's meta. OK also when the file is damaged: the verdict says so.
+	/* Offline: the same walk, which changes nothing and tells each group's meta. Where `mend` would take damaged values out it tells what would be
+	 * left then, with what `lose` makes of the metas of their groups. OK also when the file is damaged: the verdict says so.
 	 * ERR_NOT_FOUND; ERR_IO, ERR_ACCESS: it cannot be looked at. NULL in the twin, whose files nobody checks. */
-	enum err (*verify)(struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);
+	enum err (*verify)(struct io *io, const char *path, state_group_fn *each, state_lose_fn *lose, void *arg,
+		struct state_verdict *out);
 	/* After `check` found damage: if it is in single values of owners alone, which the structure of the file and the sum prove, commits one round
 	 * more without them; `lose` gives the meta of each group concerned. ERR_CORRUPT: more is damaged, nothing was changed. NULL in the twin. */
 	enum err (*mend)(struct io *io, const char *path, state_lose_fn *lose, void *arg);

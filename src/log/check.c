@@ -213,9 +213,15 @@ static bool group_look(void *arg, uint64_t id, struct slice meta)
 	return false;
 }
 
+static bool group_lose(void *arg, uint64_t id, struct slice meta, struct buf *out)
+{
+	(void)arg, (void)id;
+	return recover_lose_state(meta, out);
+}
+
 static enum err check_state(struct check *c)
 {
-	enum err e = c->ops->verify(c->io, check_path(c, "state.lmdb"), group_look, c, &c->state);
+	enum err e = c->ops->verify(c->io, check_path(c, "state.lmdb"), group_look, group_lose, c, &c->state);
 	if (e == ERR_NOT_FOUND) return OK;
 	if (e != OK) return refuse(c, e, "%s/state.lmdb cannot be read: %s", c->dir, err_text(e));
 	c->has_state = true;

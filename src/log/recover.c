@@ -334,19 +334,26 @@ static bool group_load(void *arg, uint64_t id, struct slice meta)
 /* What cannot be read is ERR_CORRUPT too; ERR_IO is a failed sync: nothing is known then, and the start is refused (S17). */
 static bool is_state_damage(enum err e) { return e == ERR_CORRUPT || e == ERR_FORMAT; }
 
-static bool state_lose(void *arg, uint64_t id, struct slice meta, struct buf *out)
+bool recover_lose_state(struct slice meta, struct buf *out)
 {
-	struct start *s = arg;
 	struct group_meta m;
 	bool is_good = group_meta_decode(meta, &m) == OK;
 	if (is_good) {
 		group_meta_lose_state(&m);
 		group_meta_encode(&m, out);
+	}
+	group_meta_deinit(&m);
+	return is_good;
+}
+
+static bool state_lose(void *arg, uint64_t id, struct slice meta, struct buf *out)
+{
+	const struct start *s = arg;
+	bool is_good = recover_lose_state(meta, out);
+	if (is_good)
 		diag_line(s->log->diag, DIAG_ERROR,
 			"log group=%llu values of its state are damaged; the states of the other groups are whole",
 			(unsigned long long)id);
-	}
-	group_meta_deinit(&m);
 	return is_good;
 }
 

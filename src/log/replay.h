@@ -52,6 +52,8 @@ void replay_deinit(struct replay *r);
 
 /* A group as the state store's meta has it, put into the log. False: the meta makes no sense. */
 bool recover_group(struct log *l, uint64_t id, struct slice meta);
+/* The meta of a group that has lost its state. False: it makes no sense. */
+bool recover_lose_state(struct slice meta, struct buf *out);
 /* S13: is what the state store holds a round that the journal allows? */
 bool recover_state_agrees(const struct replay *r, const struct state_head *h);
 

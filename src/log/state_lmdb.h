@@ -55,9 +55,12 @@ void state_walk_file_metas(int fd, struct state_walk *out, struct buf *metas);
 void state_walk_file_mendable(int fd, struct state_walk *out, struct buf *metas, struct buf *bad);
 /* See state_ops.mend. */
 must_check enum err state_lmdb_mend(struct io *io, const char *path, state_lose_fn *lose, void *arg);
+/* What it would leave, in `metas`, as of state_walk_file_metas. ERR_CORRUPT: it would not. */
+must_check enum err state_mend_preview(
+	int fd, struct state_walk *out, struct buf *metas, state_lose_fn *lose, void *arg);
 /* The same without a repair, for people (log_check). */
-must_check enum err state_lmdb_verify(
-	struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out);
+must_check enum err state_lmdb_verify(struct io *io, const char *path, state_group_fn *each, state_lose_fn *lose,
+	void *arg, struct state_verdict *out);
 /* The same in a child process, which afterwards lets LMDB itself walk the file; repairs a meta page if that is all that is wrong. */
 must_check enum err state_lmdb_check(struct io *io, const char *path, struct state_head *head);
 /* Walks what LMDB shows: values, crcs, sum. For the child. */

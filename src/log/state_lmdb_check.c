@@ -525,7 +525,19 @@ static void verdict_of(const struct state_walk *walked, struct state_verdict *ou
 	(void)snprintf(out->why, sizeof out->why, "%s", walked->is_other_meta_bad ? "a meta page is damaged" : "");
 }
 
-enum err state_lmdb_verify(struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out)
+/* Damage that costs single groups their state leaves the rest. */
+static void preview_mend(int fd, struct buf *metas, state_lose_fn *lose, void *arg, struct state_verdict *out)
+{
+	struct state_walk walked;
+	if (state_mend_preview(fd, &walked, metas, lose, arg) != OK) return;
+	out->head = walked.head;
+	out->values = walked.values;
+	out->bytes = walked.pages * walked.page_bytes;
+	out->is_unreadable = false;
+}
+
+enum err state_lmdb_verify(struct io *io, const char *path, state_group_fn *each, state_lose_fn *lose, void *arg,
+	struct state_verdict *out)
 {
 	struct io_file *f = NULL;
 	*out = (struct state_verdict) { 0 };
@@ -541,8 +553,9 @@ enum err state_lmdb_verify(struct io *io, const char *path, state_group_fn *each
 	struct buf metas = { 0 };
 	bool agrees = true;
 	state_walk_file_metas(fd, &walked, &metas);
-	(void)close(fd);
 	verdict_of(&walked, out);
+	if (out->is_unreadable) preview_mend(fd, &metas, lose, arg, out);
+	(void)close(fd);
 	if (!out->is_damaged) e = lmdb_agrees(path, &out->head, &agrees);
 	if (!agrees) {
 		out->is_damaged = true;

@@ -67,6 +67,41 @@ static bool plan(struct mend *m, struct slice bad, struct slice metas, state_los
 	return m->count > 0;
 }
 
+static void plan_free(struct mend *m)
+{
+	for (unsigned i = 0; i < m->count; i++) {
+		state_batch_deinit(&m->batches[i]);
+		buf_deinit(&m->metas[i]);
+	}
+	mem_free(m);
+}
+
+static void meta_tell(const struct mend *m, uint64_t group, struct slice meta, struct buf *out)
+{
+	for (unsigned i = 0; i < m->count; i++)
+		if (m->changes[i].group == group) meta = m->changes[i].meta;
+	buf_append_le64(out, group);
+	buf_append_le32(out, (uint32_t)meta.n);
+	buf_append_slice(out, meta);
+}
+
+enum err state_mend_preview(int fd, struct state_walk *out, struct buf *metas, state_lose_fn *lose, void *arg)
+{
+	struct buf found = { 0 }, bad = { 0 };
+	struct mend *m = NEW(struct mend);
+	state_walk_file_mendable(fd, out, &found, &bad);
+	bool is_good = out->result == OK && plan(m, buf_slice(&bad), buf_slice(&found), lose, arg);
+	for (struct slice in = buf_slice(&found); is_good && in.n;) {
+		size_t n = le32_get(in.p + 8);
+		meta_tell(m, le64_get(in.p), slice_first(slice_from(in, 12), n), metas);
+		in = slice_from(in, 12 + n);
+	}
+	plan_free(m);
+	buf_deinit(&found);
+	buf_deinit(&bad);
+	return is_good ? OK : ERR_CORRUPT;
+}
+
 static enum err commit(struct io *io, const char *path, const struct mend *m, uint64_t round)
 {
 	struct state *s;
@@ -90,11 +125,7 @@ enum err state_lmdb_mend(struct io *io, const char *path, state_lose_fn *lose, v
 	enum err e = ERR_CORRUPT;
 	if (walked.result == OK && plan(m, buf_slice(&bad), buf_slice(&metas), lose, arg))
 		e = commit(io, path, m, walked.head.round);
-	for (unsigned i = 0; i < m->count; i++) {
-		state_batch_deinit(&m->batches[i]);
-		buf_deinit(&m->metas[i]);
-	}
-	mem_free(m);
+	plan_free(m);
 	buf_deinit(&metas);
 	buf_deinit(&bad);
 	return e;

@@ -221,6 +221,39 @@ static void files_that_vanished_are_told(void **state)
 	}
 }
 
+/* What group 1 has under "sum", in every round that the file holds. */
+static void flip_values(const char *path)
+{
+	static const uint8_t key[] = { 0, 0, 0, 0, 0, 0, 0, 1, 1 /* the owner's */, 's', 'u', 'm' };
+	uint8_t *bytes = mem_alloc(256 * KIB);
+	FILE *f = fopen(path, "rb");
+	assert_non_null(f);
+	size_t n = fread(bytes, 1, 256 * KIB, f);
+	assert_int_equal(fclose(f), 0);
+	unsigned count = 0;
+	for (const uint8_t *p = bytes; (p = memmem(p, n - (size_t)(p - bytes), key, sizeof key)) != NULL; p++, count++)
+		file_flip(path, (uint64_t)(p - bytes) + sizeof key + 4 /* its crc */, 0);
+	assert_true(count > 0);
+	mem_free(bytes);
+}
+
+/* As the start itself does: that group has lost its state, the other has not. */
+static void a_damaged_value_costs_its_group_alone(void **state)
+{
+	struct fixture f;
+	struct findings all;
+	char path[200];
+	(void)state;
+	store_make(&f);
+	(void)snprintf(path, sizeof path, "%s/state.lmdb", f.dir);
+	flip_values(path);
+	assert_int_equal(check_dir(f.dir, &all), ERR_CORRUPT);
+	assert_non_null(finding_of(&all, 0, "state.lmdb"));
+	assert_non_null(finding_of(&all, 1, ""));
+	assert_null(finding_of(&all, 2, ""));
+	fixture_deinit(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +263,7 @@ int main(void)
 		cmocka_unit_test(damage_is_told_by_group_and_range),
 		cmocka_unit_test(a_damaged_block_is_told_with_the_entries_it_had),
 		cmocka_unit_test(files_that_vanished_are_told),
+		cmocka_unit_test(a_damaged_value_costs_its_group_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -322,12 +322,12 @@ static enum err quick_check(struct io *io, const char *path, struct state_head *
 	return walked.result;
 }
 
-static enum err quick_verify(
-	struct io *io, const char *path, state_group_fn *each, void *arg, struct state_verdict *out)
+static enum err quick_verify(struct io *io, const char *path, state_group_fn *each, state_lose_fn *lose, void *arg,
+	struct state_verdict *out)
 {
 	struct state_walk walked;
 	struct buf metas = { 0 };
-	(void)io;
+	(void)io, (void)lose;
 	int fd = open(path, O_RDONLY);
 	assert_true(fd >= 0);
 	state_walk_file_metas(fd, &walked, &metas);

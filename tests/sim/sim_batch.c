@@ -53,16 +53,24 @@ static void counts_read(int from, struct sim_tally *t)
 
 /* ---- a seed ---- */
 
+enum verdict { SEED_CLEAN, SEED_BAD, SEED_ASSERTED, SEED_DIED };
+
+/* An assertion of ours, told apart from every other death. */
+static void on_assertion(void *arg)
+{
+	(void)arg;
+	_exit(SEED_ASSERTED);
+}
+
 static void child_run(struct batch *b, uint64_t seed, int to)
 {
 	b->to = to;
 	if (b->is_hushed && !(freopen("/dev/null", "w", stdout) && freopen("/dev/null", "w", stderr))) _exit(2);
+	assert_note_set(on_assertion, NULL);
 	bool bad = b->run(b, seed);
 	(void)fflush(stdout);
-	_exit(bad);
+	_exit(bad ? SEED_BAD : SEED_CLEAN);
 }
-
-enum verdict { SEED_CLEAN, SEED_BAD, SEED_DIED };
 
 static enum verdict seed_fork(struct batch *b, uint64_t seed, struct sim_tally *tally)
 {
@@ -78,9 +86,10 @@ static enum verdict seed_fork(struct batch *b, uint64_t seed, struct sim_tally *
 	(void)close(ends[1]);
 	counts_read(ends[0], tally);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-	if (WIFEXITED(status) && WEXITSTATUS(status) <= 1) return WEXITSTATUS(status) ? SEED_BAD : SEED_CLEAN;
-	if (!b->is_hushed) (void)printf("seed %" PRIu64 " | DIED\n", seed);
-	return SEED_DIED;
+	enum verdict v =
+		WIFEXITED(status) && WEXITSTATUS(status) < SEED_DIED ? (enum verdict)WEXITSTATUS(status) : SEED_DIED;
+	if (v >= SEED_ASSERTED && !b->is_hushed) (void)printf("seed %" PRIu64 " | DIED\n", seed);
+	return v;
 }
 
 static enum verdict seed_without_bug(struct batch *b, uint64_t seed)
@@ -104,11 +113,11 @@ static bool is_deadly(const struct batch *b)
 	return false;
 }
 
-/* Of a planted bug only the oracle's find counts: a process that dies shows what an assertion is worth, unless its death is the damage; and a
+/* Of a planted bug only the oracle's find counts: an assertion shows what assertions are worth, any other death too unless it is the damage; and a
  * seed that is bad without the bug shows nothing about it. */
 static bool is_found(struct batch *b, uint64_t seed, enum verdict v)
 {
-	if (v == SEED_CLEAN || (v == SEED_DIED && !is_deadly(b))) return false;
+	if (v != SEED_BAD && !(v == SEED_DIED && is_deadly(b))) return false;
 	if (seed_without_bug(b, seed) == SEED_CLEAN) return true;
 	(void)printf("seed %" PRIu64 " is bad without %s\n", seed, b->bug);
 	return false;
@@ -142,7 +151,7 @@ static int seeds_run(struct batch *b)
 		if (b->budget_s && real_s() - begin >= (double)b->budget_s) break;
 		const uint64_t seed = b->seed + done++;
 		const enum verdict v = seed_fork(b, seed, &tally);
-		died += v == SEED_DIED;
+		died += v >= SEED_ASSERTED;
 		bad += b->bug ? is_found(b, seed, v) : v != SEED_CLEAN;
 	}
 	/* Fewer seeds than were asked for prove less than was asked for. */
@@ -176,7 +185,7 @@ static bool bug_run(struct batch *b, const struct batch_bug *k)
 	while (!found && done < k->seeds_max) {
 		const uint64_t seed = b->seed + done++;
 		const enum verdict v = seed_fork(b, seed, &tally);
-		died += v == SEED_DIED;
+		died += v >= SEED_ASSERTED;
 		found = is_found(b, seed, v);
 	}
 	(void)printf("%s %-28s %3llu of %u seeds, %llu died, %.1f s\n", found ? "found " : "MISSED", k->name,

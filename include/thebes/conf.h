@@ -84,16 +84,11 @@ struct conf_account {
 	const char *name;        /* never NULL */
 	struct conf_user *users; /* owned */
 	size_t user_count;
-	const struct conf_permissions *default_permissions;                     /* owned; NULL: none */
-	int64_t max_connections, max_subscriptions, max_payload, max_leafnodes; /* -1: no limit of the account's own */
+	const struct conf_permissions *default_permissions;      /* owned; NULL: none */
+	int64_t max_connections, max_subscriptions, max_payload; /* -1: no limit of the account's own */
 	struct conf_account_jetstream jetstream;
 	bool is_system;
 	struct conf_place place;
-};
-
-enum conf_sync {
-	CONF_SYNC_ALWAYS, /* acknowledged means synced: the default */
-	CONF_SYNC_LAZY,   /* `sync: lazy`: streams that do not say otherwise are acknowledged before the sync */
 };
 
 struct conf_pair {
@@ -169,13 +164,9 @@ struct conf {
 		bool enabled;
 		const char *store_dir;         /* never NULL when enabled */
 		int64_t max_memory, max_store; /* bytes; -1: as much as there is (of memory: three quarters) */
-		enum conf_sync sync;
 		const char *domain;
-		bool strict;
-		const char *unique_tag;
-		int64_t request_queue_limit;
-		int64_t max_ack_pending, max_ha_assets, max_request_batch; /* -1: no limit */
-		uint64_t duplicate_window_ns; /* largest that a stream may ask for; 0: no limit */
+		int64_t max_ack_pending, max_request_batch; /* -1: no limit */
+		uint64_t duplicate_window_ns;               /* largest that a stream may ask for; 0: no limit */
 	} jetstream;
 	struct {
 		uint64_t slot_bytes;

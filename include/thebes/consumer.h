@@ -61,7 +61,7 @@ enum consumer_via {
 void consumers_create(struct consumers *c, enum consumer_via via, struct slice name, struct slice filter,
 	struct slice json, struct consumer_req *r);
 /* What the account allows besides the stream's configuration; -1: no limit. */
-void consumers_limit(struct consumers *c, int64_t max_consumers, int64_t max_ack_pending);
+void consumers_limit(struct consumers *c, int64_t max_consumers, int64_t max_ack_pending, int64_t max_request_batch);
 void consumers_delete(struct consumers *c, struct slice name, struct consumer_req *r);
 struct consumer *consumers_find(const struct consumers *c, struct slice name); /* NULL */
 uint64_t consumers_count(const struct consumers *c);

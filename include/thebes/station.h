@@ -26,6 +26,8 @@ struct station_limits {
 	int64_t max_streams, max_consumers, max_ack_pending; /* consumers: of each stream */
 	int64_t memory_max_stream_bytes, store_max_stream_bytes;
 	bool max_bytes_required;
+	int64_t max_request_batch;   /* messages of one pull; 0 or less: no limit */
+	int64_t duplicate_window_ns; /* 0: no limit */
 };
 
 /* All stations of a node. By value in its owner, zeroed before stations_init. */

@@ -46,6 +46,10 @@ void stream_config_copy(struct stream_config *to, const struct stream_config *fr
  * checked (texts §9.1). Fields that this server does not implement yet and that change what is stored or who sees it (mirror, sources,
  * subject_transform, republish, compression, first_seq, …) are refused by name when set. False sets *e and leaves *c empty. */
 must_check bool stream_config_parse(struct stream_config *c, struct slice json, struct js_error *e);
+/* The same for what a client asks for: duplicate_window may be at most that (ns; 0: anything), and is no more where the request says nothing
+ * (jetstream.limits.duplicate_window). */
+must_check bool stream_config_request(
+	struct stream_config *c, struct slice json, int64_t duplicate_window_max_ns, struct js_error *e);
 /* Appends the JSON object as clients get it back (always-present fields first). */
 void stream_config_print(struct buf *b, const struct stream_config *c);
 bool stream_config_equal(const struct stream_config *a, const struct stream_config *b);

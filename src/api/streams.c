@@ -162,7 +162,8 @@ static bool take_config(struct api_request *r)
 		api_refuse(r, JS_STREAM_NAME_MISMATCH, NULL);
 		return false;
 	}
-	if (!stream_config_parse(&r->config, buf_slice(&r->body), &r->error)) {
+	int64_t window = stations_limits(r->api->stations, r->account)->duplicate_window_ns;
+	if (!stream_config_request(&r->config, buf_slice(&r->body), window, &r->error)) {
 		api_fail(r);
 		return false;
 	}

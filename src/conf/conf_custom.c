@@ -127,17 +127,6 @@ static bool sync_is_strong(struct conf_read *r, const struct conf_member *m)
 
 void conf_read_sync(struct conf_read *r, const struct conf_row *row, const struct conf_member *m, void *base)
 {
-	struct conf *c = base;
-	const struct conf_value *v = m->value;
-	(void)row;
-	if (v->kind == CONF_KIND_STRING && slice_eq_nocase(slice_of_str(v->text), SLICE("lazy")))
-		c->jetstream.sync = CONF_SYNC_LAZY;
-	else if (sync_is_strong(r, m))
-		c->jetstream.sync = CONF_SYNC_ALWAYS;
-}
-
-void conf_read_sync_interval(struct conf_read *r, const struct conf_row *row, const struct conf_member *m, void *base)
-{
 	(void)row;
 	(void)base;
 	(void)sync_is_strong(r, m);

@@ -63,8 +63,7 @@ static bool account_eq(const struct conf_account *a, const struct conf_account *
 	return text_eq(a->name, b->name) && users_eq(a, b) &&
 	       permissions_eq(a->default_permissions, b->default_permissions) &&
 	       a->max_connections == b->max_connections && a->max_subscriptions == b->max_subscriptions &&
-	       a->max_payload == b->max_payload && a->max_leafnodes == b->max_leafnodes &&
-	       account_jetstream_eq(&a->jetstream, &b->jetstream);
+	       a->max_payload == b->max_payload && account_jetstream_eq(&a->jetstream, &b->jetstream);
 }
 
 static bool differ_accounts(const struct conf *a, const struct conf *b)
@@ -121,7 +120,6 @@ static bool differ_store_dir(const struct conf *a, const struct conf *b)
 {
 	return !text_eq(a->jetstream.store_dir, b->jetstream.store_dir);
 }
-static bool differ_sync(const struct conf *a, const struct conf *b) { return a->jetstream.sync != b->jetstream.sync; }
 
 /* Of every CUSTOM row over struct conf that has a meaning of its own. */
 static const struct custom_row {
@@ -140,7 +138,6 @@ static const struct custom_row {
 	{ SECTION_AUTHORIZATION, "users", differ_auth_users },
 	{ SECTION_AUTHORIZATION, "default_permissions", differ_permissions },
 	{ SECTION_JETSTREAM, "store_dir", differ_store_dir },
-	{ SECTION_JETSTREAM, "sync", differ_sync },
 };
 
 static bool custom_differs(const struct conf_row *row, const struct conf *a, const struct conf *b)

@@ -176,7 +176,7 @@ struct consumers {
 	struct io_timer sweep_timer; /* what failed is tried again */
 	void (*wake)(void *arg);
 	void *wake_arg;
-	int64_t max_consumers, max_ack_pending; /* of the account; -1: no limit */
+	int64_t max_consumers, max_ack_pending, max_request_batch; /* of the account; -1: no limit */
 	bool leading, stopped;
 };
 

@@ -401,8 +401,9 @@ static bool check_limits(const struct consumers *c, struct js_error *e)
 	return true;
 }
 
-void consumers_limit(struct consumers *c, int64_t max_consumers, int64_t max_ack_pending)
+void consumers_limit(struct consumers *c, int64_t max_consumers, int64_t max_ack_pending, int64_t max_request_batch)
 {
+	c->max_request_batch = max_request_batch;
 	c->max_consumers = max_consumers;
 	c->max_ack_pending = max_ack_pending;
 }
@@ -413,6 +414,15 @@ static bool check_ack_pending(const struct consumers *c, struct consumer_config 
 	if (c->max_ack_pending < 0 || k->max_ack_pending <= c->max_ack_pending) return true;
 	if (asked) return js_error_set(e, JS_CONSUMER_ACK_PENDING_LIMIT, "%lld", (long long)c->max_ack_pending);
 	k->max_ack_pending = c->max_ack_pending;
+	return true;
+}
+
+static bool check_request_batch(const struct consumers *c, struct consumer_config *k, struct js_error *e)
+{
+	if (c->max_request_batch <= 0 || (k->max_batch > 0 && k->max_batch <= c->max_request_batch)) return true;
+	if (k->max_batch > 0)
+		return js_error_set(e, JS_CONSUMER_REQUEST_BATCH_LIMIT, "%lld", (long long)c->max_request_batch);
+	k->max_batch = c->max_request_batch;
 	return true;
 }
 
@@ -430,7 +440,7 @@ void consumers_create(struct consumers *c, enum consumer_via via, struct slice n
 	struct consumer_config *k = &w->wish.config;
 	bool good = consumer_wish_parse(&w->wish, json, e), asked = k->max_ack_pending != 0;
 	good = good && check_names(w, via, name, filter, e) && consumer_config_check(k, stream_config(c->stream), e) &&
-	       check_ack_pending(c, k, asked, e) && check_unique(c, k, e);
+	       check_ack_pending(c, k, asked, e) && check_request_batch(c, k, e) && check_unique(c, k, e);
 	struct consumer *old = good ? consumers_find(c, slice_of_str(k->name)) : NULL;
 	if (good && old && w->wish.action == ACTION_CREATE && !consumer_config_equal(&old->config, k))
 		good = js_error_set(e, JS_CONSUMER_EXISTS, NULL);

@@ -310,18 +310,20 @@ static int64_t least(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ?
 
 static void set_limits(struct vault *v, struct auth *auth, const struct conf *conf)
 {
-	struct station_limits all = { conf->jetstream.max_memory, conf->jetstream.max_store, -1, -1, -1, -1, -1,
-		false };
+	struct station_limits all = { conf->jetstream.max_memory, conf->jetstream.max_store, -1, -1, -1, -1, -1, false,
+		-1, 0 };
 	struct account *a;
 	stations_limit(&v->stations, NULL, &all);
 	for (size_t i = 0; (a = map_next(&auth->accounts, &i)) != NULL;) {
 		const struct conf_account_jetstream *c = account_conf(conf, a->name);
-		struct station_limits l = { -1, -1, -1, -1, -1, -1, -1, false };
+		struct station_limits l = { -1, -1, -1, -1, -1, -1, -1, false, -1, 0 };
 		if (c)
 			l = (struct station_limits) { c->max_memory, c->max_store, c->max_streams, c->max_consumers,
 				c->max_ack_pending, c->memory_max_stream_bytes, c->store_max_stream_bytes,
-				c->max_bytes_required };
+				c->max_bytes_required, -1, 0 };
 		l.max_ack_pending = least(l.max_ack_pending, conf->jetstream.max_ack_pending);
+		l.max_request_batch = conf->jetstream.max_request_batch;
+		l.duplicate_window_ns = (int64_t)conf->jetstream.duplicate_window_ns;
 		stations_limit(&v->stations, a, &l);
 	}
 }

@@ -3,7 +3,7 @@
  * that a publish is checked without a walk; what streams reserve by max_bytes is added up when one is made or changed. */
 #include "station_internal.h"
 
-static const struct station_limits no_limits = { -1, -1, -1, -1, -1, -1, -1, false };
+static const struct station_limits no_limits = { -1, -1, -1, -1, -1, -1, -1, false, -1, 0 };
 
 struct station_account *stations_account(struct stations *t, const struct account *account)
 {
@@ -28,7 +28,8 @@ void stations_accounts_free(struct stations *t)
 static bool tell_consumers(void *arg, struct station *s)
 {
 	(void)arg;
-	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending);
+	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending,
+		s->limited->limits.max_request_batch);
 	return true;
 }
 

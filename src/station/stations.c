@@ -29,7 +29,7 @@ void stations_init(struct stations *t, struct io *io, struct diag *diag, struct 
 	list_init(&t->all);
 	list_init(&t->dirty);
 	list_init(&t->accounts);
-	t->limits = (struct station_limits) { -1, -1, -1, -1, -1, -1, -1, false };
+	t->limits = (struct station_limits) { -1, -1, -1, -1, -1, -1, -1, false, -1, 0 };
 	t->go_on.fire = go_on_fire;
 	pool_init(&t->publishes, sizeof(struct publish), 4096);
 }
@@ -103,7 +103,8 @@ static void attach(void *user, struct stream *stream)
 	struct stations *t = s->stations;
 	stream_on_applied(stream, stream_applied, s);
 	s->consumers = consumers_open(t->io, t->diag, stream, s->account, stream_applied, s);
-	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending);
+	consumers_limit(s->consumers, s->limited->limits.max_consumers, s->limited->limits.max_ack_pending,
+		s->limited->limits.max_request_batch);
 }
 
 /* What lines about the stream's group call it: an operator knows no numbers of groups. */

@@ -275,7 +275,7 @@ static bool check_subjects(const struct stream_config *c, struct js_error *e)
 	return true;
 }
 
-static bool check_ages(struct stream_config *c, struct js_error *e)
+static bool check_ages(struct stream_config *c, int64_t window_max_ns, struct js_error *e)
 {
 	const int64_t least = (int64_t)MILLIS(100);
 	if (c->max_age_ns < 0) return js_error_set(e, JS_STREAM_CONFIG, "max age can not be negative");
@@ -285,10 +285,19 @@ static bool check_ages(struct stream_config *c, struct js_error *e)
 		return js_error_set(e, JS_STREAM_CONFIG, "duplicates window can not be negative");
 	if (c->duplicate_window_ns == 0) {
 		c->duplicate_window_ns = (int64_t)SECONDS(120);
+		if (window_max_ns && window_max_ns < c->duplicate_window_ns) c->duplicate_window_ns = window_max_ns;
 		if (c->max_age_ns && c->max_age_ns < c->duplicate_window_ns) c->duplicate_window_ns = c->max_age_ns;
 	}
 	if (c->max_age_ns && c->duplicate_window_ns > c->max_age_ns)
 		return js_error_set(e, JS_STREAM_CONFIG, "duplicates window can not be larger then max age");
+	if (window_max_ns && c->duplicate_window_ns > window_max_ns) {
+		struct buf max = { 0 };
+		duration_print(&max, window_max_ns);
+		(void)js_error_set(e, JS_STREAM_CONFIG, "duplicates window can not be larger then server limit of %s",
+			buf_str(&max));
+		buf_deinit(&max);
+		return false;
+	}
 	if (c->duplicate_window_ns < least)
 		return js_error_set(e, JS_STREAM_CONFIG, "duplicates window needs to be >= 100ms");
 	return true;
@@ -320,7 +329,7 @@ static void unlimited_unless_positive(int64_t *limit)
 	if (*limit <= 0) *limit = -1;
 }
 
-static bool finish(struct stream_config *c, struct js_error *e)
+static bool finish(struct stream_config *c, int64_t window_max_ns, struct js_error *e)
 {
 	unlimited_unless_positive(&c->max_consumers);
 	unlimited_unless_positive(&c->max_msgs);
@@ -333,10 +342,15 @@ static bool finish(struct stream_config *c, struct js_error *e)
 		c->subjects = mem_zalloc(2 * sizeof *c->subjects);
 		c->subjects[c->subject_count++] = mem_strdup(c->name);
 	}
-	return check_subjects(c, e) && check_policies(c, e) && check_ages(c, e);
+	return check_subjects(c, e) && check_policies(c, e) && check_ages(c, window_max_ns, e);
 }
 
 bool stream_config_parse(struct stream_config *c, struct slice json, struct js_error *e)
+{
+	return stream_config_request(c, json, 0, e);
+}
+
+bool stream_config_request(struct stream_config *c, struct slice json, int64_t window_max_ns, struct js_error *e)
 {
 	*c = (struct stream_config) { 0 };
 	json_t *root = js_json_load(json, e);
@@ -347,7 +361,7 @@ bool stream_config_parse(struct stream_config *c, struct slice json, struct js_e
 		if (v) good = parse_field(c, &fields[i], v, e);
 	}
 	json_decref(root);
-	good = good && finish(c, e);
+	good = good && finish(c, window_max_ns, e);
 	if (!good) stream_config_deinit(c);
 	return good;
 }

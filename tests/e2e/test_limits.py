@@ -164,3 +164,22 @@ async def test_jetstream_of_an_account_is_switched_by_a_reload(make_server, conn
     server.reload()
     await becomes(a, None)
     assert (await a.jetstream(timeout=10).publish("S", b"y")).seq == 2
+
+
+async def test_limits_of_what_streams_and_consumers_may_ask_for(make_server, connect, tmp_path):
+    server = make_server(config=f'jetstream {{ store_dir: "{tmp_path}/s", limits {{ max_request_batch: 5, max_ack_pending: 10, duplicate_window: "1s" }} }}\n')
+    nc = await connect(server)
+    js = nc.jetstream(timeout=10)
+    assert (await js.add_stream(name="S")).config.duplicate_window == 1
+    await refused(js.add_stream(name="T", duplicate_window=5), 10052)
+    await refused(js.update_stream(name="S", subjects=["S"], duplicate_window=2), 10052)
+    await refused(js.add_consumer("S", durable_name="c", ack_policy="explicit", max_ack_pending=11), 10121)
+
+    async def consumer(**config):
+        body = {"stream_name": "S", "config": {"durable_name": "c", "ack_policy": "explicit", **config}}
+        return json.loads((await nc.request("$JS.API.CONSUMER.DURABLE.CREATE.S.c", json.dumps(body).encode(), timeout=10)).data)
+
+    error = (await consumer(max_batch=6))["error"]
+    assert error["err_code"] == 10125 and error["description"] == "consumer max request batch exceeds server limit of 5"
+    config = (await consumer())["config"]
+    assert config["max_ack_pending"] == 10 and config["max_batch"] == 5

@@ -152,8 +152,7 @@ static void accounts_have_users_limits_and_storage(void **state)
 	const struct conf_account *ops = conf_account_find(&c, "ops"), *empty = conf_account_find(&c, "empty.one");
 	assert_true(shop && audit && ops && empty);
 	assert_string_equal(shop->users[0].permissions->publish.allow.at[0], "a.>");
-	assert_true(shop->max_connections == 5 && shop->max_subscriptions == 6 && shop->max_payload == 1024 &&
-		    shop->max_leafnodes == 0);
+	assert_true(shop->max_connections == 5 && shop->max_subscriptions == 6 && shop->max_payload == 1024);
 	assert_true(shop->jetstream.enabled && shop->jetstream.max_memory == -1 && !shop->jetstream.max_bytes_required);
 	const struct conf_account_jetstream *js = &audit->jetstream;
 	assert_true(js->enabled && js->max_memory == (int64_t)GIB && js->max_store == (int64_t)(2 * GIB) &&

@@ -171,6 +171,8 @@ static const struct {
 		"main.conf:1:13: max_mem: expected a size such as 1GB or \"1G\", found the string \"99999999999T\"" },
 	{ "jetstream { sync: sometimes }", "main.conf:1:13: sync: expected a duration such as \"2m\", \"1h30m\" or "
 					   "\"500ms\", found the string \"sometimes\"" },
+	{ "jetstream { sync: lazy }", "main.conf:1:13: sync: expected a duration such as \"2m\", \"1h30m\" or "
+				      "\"500ms\", found the string \"lazy\"" },
 	{ "jetstream { sync_interval: lazy }", "main.conf:1:13: sync_interval: expected a duration such as \"2m\", "
 					       "\"1h30m\" or \"500ms\", found the string \"lazy\"" },
 	{ "jetstream { limits: 5 }", "main.conf:1:13: limits: expected a map { … }, found the number 5" },

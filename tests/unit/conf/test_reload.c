@@ -31,7 +31,6 @@ static void what_differs_is_told_and_what_cannot_change_counted(void **state)
 		{ "jetstream { max_mem: 1gb }", "jetstream { max_mem: 2gb }",
 			"jetstream.max_memory_store = 2147483648 [jetstream.max_memory_store]", 0 },
 		{ "jetstream { store_dir: a }", "store_dir: b\njetstream {}", "jetstream store_dir [no]", 1 },
-		{ "jetstream {}", "jetstream { sync: lazy }", "jetstream sync [jetstream.sync]", 0 },
 		{ "", "journal { slot_count: 8 }", "journal.slot_count = 8 [no]", 1 },
 		/* users: no secret is told */
 		{ "authorization { user: a, password: b }", "authorization { user: a, password: c }",

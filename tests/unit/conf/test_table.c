@@ -33,9 +33,8 @@ static void without_a_file_everything_has_its_default(void **state)
 	assert_true(c.accounts[0].max_connections == -1 && c.accounts[0].jetstream.max_store == -1);
 	assert_false(c.jetstream.enabled || c.accounts[0].jetstream.enabled);
 	assert_string_equal(c.jetstream.store_dir, "thebes-data");
-	assert_true(c.jetstream.max_memory == -1 && c.jetstream.max_store == -1 &&
-		    c.jetstream.sync == CONF_SYNC_ALWAYS && c.jetstream.strict);
-	assert_true(c.jetstream.request_queue_limit == 10000 && c.jetstream.max_ack_pending == -1 &&
+	assert_true(c.jetstream.max_memory == -1 && c.jetstream.max_store == -1);
+	assert_true(c.jetstream.max_request_batch == -1 && c.jetstream.max_ack_pending == -1 &&
 		    c.jetstream.duplicate_window_ns == 0);
 	assert_true(c.journal.slot_bytes == 64 * MIB && c.journal.slot_count == 6);
 	assert_true(c.memory_budget_bytes == 0 && !c.failpoints);

@@ -293,6 +293,46 @@ static void note_file(void *arg, const char *path, uint64_t bytes)
 	buf_deinit(&file);
 }
 
+/* ---- rot of the catalogue ---- */
+
+struct catalogue_hit {
+	struct world *w;
+	uint64_t newest, index; /* index 0: looks for the newest */
+	char where[200];
+};
+
+static void catalogue_file(void *arg, const char *path, uint64_t bytes)
+{
+	struct catalogue_hit *h = arg;
+	struct buf file = { 0 };
+	struct entry_head head;
+	struct slice body;
+	size_t got = 0;
+	if (sim_disk_read(h->w->n, path, 0, buf_reserve(&file, bytes + 1), bytes, false, &got) == OK) file.n = got;
+	for (size_t i = 0; i + ENTRY_HEAD_BYTES <= file.n; i += 8) {
+		struct slice in = slice_from(buf_slice(&file), i);
+		bool is_its = entry_next(&in, &head, &body) == OK && head.group == META_GROUP &&
+			      head.kind >= ENTRY_COMMAND && head.kind <= ENTRY_CHANGE;
+		if (is_its) h->newest = u64_max(h->newest, head.index);
+		if (!is_its || head.index != h->index) continue;
+		(void)snprintf(
+			h->where, sizeof h->where, "catalogue %llu, %s at %zu", (unsigned long long)h->index, path, i);
+		(void)!sim_disk_flip(h->w->n, path, i + sim_below(h->w->s, ENTRY_HEAD_BYTES), 0);
+	}
+	buf_deinit(&file);
+}
+
+bool faults_hit_catalogue(struct world *w, char *where, size_t room)
+{
+	struct catalogue_hit h = { .w = w };
+	sim_disk_each(w->n, ".", catalogue_file, &h);
+	if (!h.newest) return false;
+	h.index = h.newest - sim_below(w->s, u64_min(h.newest, world_chance(w, 60) ? 3 : h.newest));
+	sim_disk_each(w->n, ".", catalogue_file, &h);
+	(void)snprintf(where, room, "%s", h.where);
+	return h.where[0] != '\0';
+}
+
 void faults_note_entries(struct world *w) { sim_disk_each(w->n, ".", note_file, w); }
 
 /* A message that is there, with letters that no other has. */

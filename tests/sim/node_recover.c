@@ -22,7 +22,7 @@ static void answered(struct peer_call *call, const struct wire_op *op)
 	(void)snprintf(r->words, sizeof r->words, "%.*s", SLICE_FMT(op->payload));
 	(void)!json_number(op->payload, "err_code", &code);
 	if (memmem(op->payload.p, op->payload.n, "\"success\":true", 14))
-		r->answer = json_number(op->payload, "next_seq", &r->next_seq) ? RECOVERY_DONE : RECOVERY_SILENT;
+		r->answer = RECOVERY_DONE;
 	else if (memmem(op->payload.p, op->payload.n, "it is not in doubt", 18))
 		r->answer = RECOVERY_NOT_IN_DOUBT;
 	else if (code)
@@ -59,11 +59,11 @@ static void trouble_ends(struct world *w)
 	sim_disk_fail_clear(w->n);
 }
 
-static void ask(struct world *w, const struct stream_care *c)
+static void ask(struct world *w, const char *what, const char *name)
 {
 	struct buf subject = { 0 };
 	w->recovery = (struct recovery) { .is_asked = true };
-	buf_printf(&subject, "$JS.API.THEBES.STREAM.RECOVER.%s", w->book.stream[c->index].name);
+	buf_printf(&subject, "$JS.API.THEBES.%s%s", what, name);
 	peer_call(
 		&w->peer[0], buf_slice(&subject), SLICE_NULL, SLICE("{\"accept_loss\":true}"), SECONDS(10), answered, 0)
 		->a = &w->recovery;
@@ -78,24 +78,23 @@ static void serve_again(struct world *w, const char *what)
 }
 
 /* True: it is in service, or violated. */
-static bool recover_one(struct world *w, struct stream_care *c)
+static bool recover_one(struct world *w, const char *what, const char *name)
 {
 	bool is_told = false;
 	for (unsigned asks = 0; asks < ASKS_MAX && !world_is_violated(w); asks++) {
 		serve_again(w, "a start while recovering");
 		bool fails = asks + 1 < ASKS_MAX && trouble_begins(w);
-		ask(w, c);
+		ask(w, what, name);
 		world_wait_for(w, is_answered, SECONDS(20), "the answer to a recovery");
 		trouble_ends(w);
-		world_trace(w, "recovery of %s: %d %s", w->book.stream[c->index].name, w->recovery.answer,
-			w->recovery.words);
+		world_trace(w, "recovery of %s: %d %s", name, w->recovery.answer, w->recovery.words);
 		if (world_is_violated(w)) return true;
 		switch (w->recovery.answer) {
 		case RECOVERY_DONE: sim_count(w->s, "recovery"); return true;
 		case RECOVERY_NOT_IN_DOUBT: /* an earlier one counts, and was not answered */
 			if (!is_told)
 				book_violated(&w->book, "RECOVERY of %s: it is not in doubt, and nobody has ended that",
-					w->book.stream[c->index].name);
+					name);
 			sim_count(w->s, "recovery");
 			return true;
 		case RECOVERY_SILENT:
@@ -105,14 +104,12 @@ static bool recover_one(struct world *w, struct stream_care *c)
 		case RECOVERY_REFUSED:
 			if (fails) sim_count(w->s, "recovery failed");
 			if (!fails && w->knows_damage)
-				book_violated(&w->book, "RECOVERY of %s refused: %s", w->book.stream[c->index].name,
-					w->recovery.words);
+				book_violated(&w->book, "RECOVERY of %s refused: %s", name, w->recovery.words);
 			if (!fails) return world_is_violated(w);
 			break;
 		}
 	}
-	if (!world_is_violated(w))
-		book_violated(&w->book, "RECOVERY of %s does not come to an end", w->book.stream[c->index].name);
+	if (!world_is_violated(w)) book_violated(&w->book, "RECOVERY of %s does not come to an end", name);
 	return true;
 }
 
@@ -162,9 +159,36 @@ static void give_up(struct world *w, struct stream_care *c)
 		if (!c->lost) no_loss(c);
 		note_told(c);
 	}
-	if (!recover_one(w, c) || world_is_violated(w)) return;
+	if (!recover_one(w, "STREAM.RECOVER.", w->book.stream[c->index].name) || world_is_violated(w)) return;
+	sim_count(w->s, "stream recovered");
 	if (world_chance(w, 50)) crash(w);
 	c->is_given_up = true;
+}
+
+/* One more, which the catalogue has to make room for. */
+static void make_stream(struct world *w)
+{
+	unsigned i = w->book.stream_count;
+	if (i == BOOK_STREAMS_MAX) return;
+	struct book_stream *s = &w->book.stream[i];
+	(void)snprintf(s->name, sizeof s->name, "S%u", i);
+	s->window_ns = SECONDS(120);
+	care_init(w, i);
+	w->book.stream_count++;
+	world_wait_for(w, world_is_settled, SECONDS(60), "a stream that is made after the catalogue was recovered");
+}
+
+/* Streams that it lost sight of stay where they are; it can be changed again. */
+static void recover_catalogue(struct world *w)
+{
+	serve_again(w, "before the catalogue is asked");
+	ask(w, "CATALOGUE.INFO", "");
+	world_wait_for(w, is_answered, SECONDS(20), "what the catalogue says of itself");
+	if (world_is_violated(w) || !strstr(w->recovery.words, "\"doubt\":{")) return;
+	if (!recover_one(w, "CATALOGUE.RECOVER", "") || world_is_violated(w)) return;
+	sim_count(w->s, "catalogue recovered");
+	crash(w);
+	make_stream(w);
 }
 
 static void settle_all(struct world *w, const char *what)
@@ -189,6 +213,7 @@ static void go_on(struct world *w)
 void recover_all(struct world *w)
 {
 	bool any = false;
+	recover_catalogue(w);
 	for (unsigned i = 0; i < w->book.stream_count && !world_is_violated(w); i++) {
 		struct stream_care *c = &w->care[i];
 		if (c->care == CARE_LOST && !c->is_in_doubt && w->knows_damage)

@@ -370,6 +370,7 @@ static void rot(struct world *w)
 	bool is_clean = world_chance(w, 60);
 	if (world_is_violated(w) || !world_chance(w, 50)) return;
 	w->knows_damage = world_chance(w, 60);
+	bool hits_catalogue = world_chance(w, 40);
 	if (w->knows_damage) more_traffic(w);
 	if (world_is_violated(w)) return;
 	w->stays_down = true;
@@ -380,8 +381,9 @@ static void rot(struct world *w)
 	world_run_for(w, MILLIS(10));
 	if (w->knows_damage) faults_note_entries(w);
 	for (unsigned flips = (unsigned)world_between(w, 1, 3), i = 0; i < flips && !world_is_violated(w); i++) {
-		bool is_flipped =
-			w->knows_damage ? faults_hit(w, where, sizeof where) : faults_flip(w, where, sizeof where);
+		bool is_flipped = w->knows_damage  ? faults_hit(w, where, sizeof where)
+				  : hits_catalogue ? faults_hit_catalogue(w, where, sizeof where)
+						   : faults_flip(w, where, sizeof where);
 		if (!is_flipped) continue;
 		world_trace(w, "flipped %s", where);
 		sim_count(w->s, "fault bit flipped");
@@ -446,9 +448,10 @@ static const struct batch_floor floors[] = {
 	{ "fault bit flipped", 0.2 },
 	{ "rot left a stream readable", 0.02 },
 	{ "recovery", 0.1 },
+	{ "catalogue recovered", 0.005 },
 	{ "recovery interrupted", 0.1 },
 	{ "recovery failed", 0.03 },
-	{ "recovered message behind a gap", 0.005 },
+	{ "recovered message behind a gap", 0.002 },
 	{ "client vanishes", 1 },
 	{ "half a message", 0.5 },
 	{ "stream audited whole", 4 },

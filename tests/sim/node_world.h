@@ -106,7 +106,6 @@ struct world {
 		bool is_asked;
 		enum { RECOVERY_SILENT, RECOVERY_DONE, RECOVERY_REFUSED, RECOVERY_NOT_IN_DOUBT } answer;
 		char words[300];
-		uint64_t next_seq;
 	} recovery;
 	uint64_t next_id;
 	unsigned load; /* percent: how eager clients are */
@@ -162,6 +161,8 @@ void faults_end(struct world *w); /* all of them, for good */
 must_check bool faults_flip(struct world *w, char *where, size_t room);
 /* The same in a message, wherever it is stored: everything in the entry that holds it is noted as lost. */
 must_check bool faults_hit(struct world *w, char *where, size_t room);
+/* In some entry of the catalogue, wherever it is stored. */
+must_check bool faults_hit_catalogue(struct world *w, char *where, size_t room);
 /* Before that: which entry holds which message. The server must be up when the groups are noted, and down when the entries are. False: not now,
  * some damage could not be told. */
 must_check bool faults_note_groups(struct world *w);

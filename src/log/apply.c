@@ -264,9 +264,11 @@ static bool ends_with(struct log_group *g, uint64_t last, uint64_t term)
 	cut_to(g, last);
 	/* What is settled shows how it ended, not how it was then; what is not there yet shows nothing. */
 	bool is_unseen = last > g->settled_index && !refs_at(&g->refs, last)->use;
-	bool is_same = continues(g, last, (uint32_t)term);
+	bool is_same = continues(g, last, (uint32_t)term), is_other = !is_same && !is_unseen && last > g->settled_index;
+	/* Another entry stands there: it was replaced by one that is lost, and must not pass for it. */
+	if (is_other) refs_at(&g->refs, last)->use = 0;
 	if (is_unseen) runs_insert(&g->runs, last, term);
-	if (is_unseen || last <= g->settled_index) g->last_term = term;
+	if (is_unseen || is_other || last <= g->settled_index) g->last_term = term;
 	return is_same;
 }
 

@@ -102,6 +102,43 @@ static void what_was_cut_stays_cut(void **state)
 	fixture_end(&f);
 }
 
+static void append_in(struct owner *o, uint64_t term, unsigned count, struct waiter *w)
+{
+	struct log_group_info info;
+	struct buf b = { 0 };
+	for (unsigned i = 0; i < count; i++) {
+		log_group_info(o->g, &info);
+		body_of(&b, log_group_id(o->g), info.last_index + 1, 100);
+		struct log_entry e = { ENTRY_COMMAND, term, buf_slice(&b) };
+		log_append(o->g, i + 1 == count ? wait_on(w, o->f) : NULL, &e, 1);
+	}
+	buf_deinit(&b);
+	run(o->f);
+}
+
+/* The entry that took the place of another is lost; a truncation behind it says of which term it was. The other one does not pass for it. */
+static void a_replaced_entry_does_not_come_back(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct owner o;
+	struct waiter w;
+	fixture_begin(&f, &o, 1);
+	append_in(&o, 1, 3, &w);
+	log_truncate(o.g, 3);
+	append_in(&o, 2, 2, &w);
+	log_truncate(o.g, 4);
+	log_vote(o.g, 3, 6, wait_on(&w, &f));
+	run(&f);
+	fixture_kill(&f);
+	for (long at = BLOCK_HEAD_BYTES; at < 700; at += 8) block_flip(&f, 2, at); /* nothing of it is whole */
+	f.is_quiet = true;
+	fixture_open(&f);
+	assert_true(in_doubt(&f, 1));
+	assert_int_equal(last_of(&f, 1), 2);
+	fixture_end(&f);
+}
+
 /* Whatever bit of the head of a block in the middle: its groups are known from the next one's list. */
 static void a_bad_head_is_named_by_its_successor(void **state)
 {
@@ -332,6 +369,7 @@ int main(void)
 		cmocka_unit_test(with_a_closing_block_it_is_damage),
 		cmocka_unit_test(a_later_table_knows_that_a_doubt_has_ended),
 		cmocka_unit_test(what_was_cut_stays_cut),
+		cmocka_unit_test(a_replaced_entry_does_not_come_back),
 		cmocka_unit_test(a_bad_head_is_named_by_its_successor),
 		cmocka_unit_test(later_records_end_the_doubt_of_a_start),
 		cmocka_unit_test(a_gap_strands_what_is_behind_it),

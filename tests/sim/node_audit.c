@@ -71,6 +71,10 @@ static const char *retention_of(enum book_kind k)
 	return k == BOOK_WORKQUEUE ? "workqueue" : k == BOOK_INTEREST ? "interest" : "limits";
 }
 
+static const char *const ack_policies[] = {
+	[BOOK_ACK_EXPLICIT] = "explicit", [BOOK_ACK_ALL] = "all", [BOOK_ACK_NONE] = "none"
+};
+
 static void made(struct peer_call *call, const struct wire_op *op)
 {
 	struct stream_care *c = call->a;
@@ -113,11 +117,12 @@ static void make(struct stream_care *c)
 	} else {
 		const struct book_consumer *k = &s->consumer[c->consumers_made];
 		buf_printf(&b,
-			"{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"%s\",\"ack_policy\":\"explicit\",\"ack_"
-			"wait\":%lld,"
-			"\"max_deliver\":%lld,\"max_ack_pending\":%llu",
-			s->name, k->name, (long long)k->ack_wait_ns, (long long)k->max_deliver,
-			(unsigned long long)k->max_ack_pending);
+			"{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"%s\",\"ack_policy\":\"%s\","
+			"\"max_deliver\":%lld",
+			s->name, k->name, ack_policies[k->acks], (long long)k->max_deliver);
+		if (k->acks != BOOK_ACK_NONE)
+			buf_printf(&b, ",\"ack_wait\":%lld,\"max_ack_pending\":%llu", (long long)k->ack_wait_ns,
+				(unsigned long long)k->max_ack_pending);
 		if (k->backoff_ns[0])
 			buf_printf(&b, ",\"backoff\":[%lld,%lld,%lld]", (long long)k->backoff_ns[0],
 				(long long)k->backoff_ns[1], (long long)k->backoff_ns[2]);

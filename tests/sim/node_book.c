@@ -75,6 +75,19 @@ void book_ack_sent(struct book_consumer *k, uint64_t seq)
 {
 	struct book_entry *e = book_entry(k, seq);
 	e->ack_sent = e->ack_tried = true;
+	for (uint64_t i = 1; k->acks == BOOK_ACK_ALL && i < seq; i++) k->at[i].ack_sent = k->at[i].ack_tried = true;
+}
+
+void book_heard(struct book_consumer *k, uint64_t seq, uint64_t now_ns)
+{
+	k->heard_sseq = u64_max(k->heard_sseq, seq);
+	k->heard_ns = now_ns;
+}
+
+void book_may_forget(struct book_stream *s, uint64_t since_ns)
+{
+	for (unsigned i = 0; i < s->consumer_count; i++)
+		if (s->consumer[i].heard_ns >= since_ns) s->consumer[i].heard_sseq = 0;
 }
 
 void book_stream_reset(struct book_stream *s)
@@ -87,6 +100,7 @@ void book_stream_reset(struct book_stream *s)
 		mem_free(s->consumer[i].at);
 		s->consumer[i].at = NULL;
 		s->consumer[i].cap = 0;
+		s->consumer[i].heard_sseq = 0;
 	}
 }
 
@@ -629,6 +643,7 @@ void book_consumer_audit(struct book *b, unsigned stream, unsigned consumer, con
 		if (s->slots[seq].presence != BOOK_LIVE || !p || !book_consumer_matches(k, p)) continue;
 		const struct book_entry *e = book_entry(k, seq);
 		above += seq > info->delivered_sseq;
+		if (k->acks == BOOK_ACK_NONE) continue;
 		open_max += seq <= info->delivered_sseq && !e->confirmed_ns;
 		open_min += seq <= info->delivered_sseq && !e->ack_tried && k->max_deliver < 0;
 	}
@@ -638,12 +653,16 @@ void book_consumer_audit(struct book *b, unsigned stream, unsigned consumer, con
 	if (info->ack_pending > open_max || info->ack_pending < open_min)
 		book_violated(b, "NUMBERS: consumer %s/%s says num_ack_pending %llu, it is %llu to %llu", s->name,
 			k->name, ull(info->ack_pending), ull(open_min), ull(open_max));
+	if (info->delivered_sseq < k->heard_sseq)
+		book_violated(b, "AGAIN: consumer %s/%s says it has delivered up to %llu, a client got %llu", s->name,
+			k->name, ull(info->delivered_sseq), ull(k->heard_sseq));
 	if (info->ack_pending > k->max_ack_pending)
 		book_violated(b, "NUMBERS: consumer %s/%s says num_ack_pending %llu, max_ack_pending is %llu", s->name,
 			k->name, ull(info->ack_pending), ull(k->max_ack_pending));
 	if (info->floor_sseq > info->delivered_sseq)
 		book_violated(b, "NUMBERS: consumer %s/%s has its floor %llu above what it delivered, %llu", s->name,
 			k->name, ull(info->floor_sseq), ull(info->delivered_sseq));
+	if (k->acks == BOOK_ACK_NONE) return;
 	for (uint64_t seq = 1; seq <= info->floor_sseq && seq <= s->last; seq++)
 		if (s->slots[seq].presence == BOOK_LIVE && s->slots[seq].pub && k->max_deliver < 0 &&
 			book_consumer_matches(k, s->slots[seq].pub) && !book_entry(k, seq)->ack_sent)
@@ -655,6 +674,7 @@ void book_drained(struct book *b, unsigned stream, unsigned consumer)
 {
 	struct book_stream *s = &b->stream[stream];
 	struct book_consumer *k = &s->consumer[consumer];
+	if (k->acks == BOOK_ACK_NONE) return; /* what met nobody does not come again */
 	for (uint64_t seq = 1; seq <= s->last; seq++) {
 		const struct book_pub *p = s->slots[seq].pub;
 		const struct book_entry *e = book_entry(k, seq);

@@ -72,8 +72,12 @@ struct book_entry { /* one message of one consumer */
 	bool naks_unsure;     /* two were on their way at once */
 	uint64_t nak_read_ns; /* the last one had been read by then */
 };
+enum book_acks { BOOK_ACK_EXPLICIT, BOOK_ACK_ALL, BOOK_ACK_NONE };
 struct book_consumer {
 	char name[16];
+	enum book_acks acks;
+	/* The highest that a client has heard of, and when; 0: none, or a crash may have made the server forget it. */
+	uint64_t heard_sseq, heard_ns;
 	int filter; /* a subject, or -1: all */
 	int64_t ack_wait_ns, max_deliver;
 	uint64_t max_ack_pending;
@@ -128,6 +132,9 @@ struct book_entry *book_entry(struct book_consumer *k, uint64_t seq);
 /* How long the server waits before the delivery after the one of that count. */
 uint64_t book_wait_ns(const struct book_consumer *k, uint64_t count);
 void book_ack_sent(struct book_consumer *k, uint64_t seq);
+/* Somebody got it. Whether it is answered for does not matter: the server must know that it was delivered, unless book_may_forget. */
+void book_heard(struct book_consumer *k, uint64_t seq, uint64_t now_ns);
+void book_may_forget(struct book_stream *s, uint64_t since_ns); /* what was heard since then */
 bool book_consumer_matches(const struct book_consumer *k, const struct book_pub *p);
 /* What must be true of a message now; limits only after book_replay. */
 enum book_presence book_presence(const struct book_stream *s, uint64_t seq);

@@ -297,6 +297,9 @@ static void delivered(struct peer_call *c, const struct wire_op *op)
 	if (s->slots[seq].gone_ns && s->slots[seq].gone_ns < c->sent_ns)
 		book_violated(&w->book, "RESURRECTED: consumer %s/%s got %llu, which was removed before it asked",
 			s->name, k->name, (unsigned long long)seq);
+	if (k->acks == BOOK_ACK_NONE && v[0] > 1)
+		book_violated(&w->book, "AGAIN: consumer %s/%s wants no acks and got %llu for the %lluth time", s->name,
+			k->name, (unsigned long long)seq, (unsigned long long)v[0]);
 	if (k->max_deliver > 0 && v[0] > (uint64_t)k->max_deliver)
 		book_violated(&w->book, "MAX DELIVER: consumer %s/%s got %llu for the %lluth time", s->name, k->name,
 			(unsigned long long)seq, (unsigned long long)v[0]);
@@ -315,7 +318,10 @@ static void delivered(struct peer_call *c, const struct wire_op *op)
 	if (is_next) note_asked(w, e, c->sent_ns);
 	e->deliveries++;
 	if (v[0] > e->count_max) e->count_max = (uint32_t)v[0];
-	acknowledge(w, c->peer, care, (unsigned)c->n, seq, op->reply);
+	book_heard(k, seq, world_now(w));
+	if (k->acks == BOOK_ACK_NONE) sim_count(w->s, "delivery that needs no ack");
+	if (k->acks == BOOK_ACK_ALL) sim_count(w->s, "delivery to a consumer that acks all");
+	if (k->acks != BOOK_ACK_NONE) acknowledge(w, c->peer, care, (unsigned)c->n, seq, op->reply);
 }
 
 static void pull_over(struct peer_call *c)
@@ -342,6 +348,7 @@ static void pull_heard(struct peer_call *c, const struct wire_op *op)
 		c->k = (c->k >> 32) << 32 | left;
 		if (left) return;
 	} else if (op && status == 100) {
+		sim_count(w->s, "pull heartbeat");
 		return;
 	}
 	if (status == 404) sim_count(w->s, "pull 404");
@@ -373,8 +380,10 @@ static void pull(struct world *w, struct peer *p, struct stream_care *care, unsi
 	buf_printf(&subject, "$JS.API.CONSUMER.MSG.NEXT.%s.%s", s->name, s->consumer[consumer].name);
 	buf_printf(&body, "{\"batch\":%llu", (unsigned long long)batch);
 	if (world_chance(w, 25)) buf_append_str(&body, ",\"no_wait\":true");
-	if (world_chance(w, 20))
+	if (world_chance(w, 20)) {
+		sim_count(w->s, "pull of so many bytes");
 		buf_printf(&body, ",\"max_bytes\":%llu", (unsigned long long)world_between(w, 7000, 30000));
+	}
 	if (world_chance(w, 15)) buf_printf(&body, ",\"idle_heartbeat\":%llu", (unsigned long long)MILLIS(expires) / 3);
 	buf_printf(&body, ",\"expires\":%llu}", (unsigned long long)MILLIS(expires));
 	struct peer_call *c =

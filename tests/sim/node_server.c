@@ -218,11 +218,20 @@ void server_boot(struct world *w)
 	if (st == SIM_OFF || st == SIM_DOWN) sim_node_boot(w->n, &node_server_program, w);
 }
 
+/* Deliveries are logged a moment later, or before an ordinary end. While the disk is slow or full nobody knows how much later. */
+static uint64_t sure_until_ns(const struct world *w)
+{
+	uint64_t now = world_now(w);
+	if (w->was_stopped) return UINT64_MAX;
+	return w->is_calm ? now - u64_min(now, SECONDS(1)) : 0;
+}
+
 void server_died(struct world *w)
 {
 	w->dead_ns = world_now(w);
 	for (unsigned i = 0; i < w->book.stream_count; i++) {
 		struct stream_care *c = &w->care[i];
+		book_may_forget(&w->book.stream[i], sure_until_ns(w));
 		if (c->care != CARE_CREATE && c->care != CARE_DONE && c->care != CARE_LOST)
 			care_audit(c, 0, world_chance(w, 25));
 	}

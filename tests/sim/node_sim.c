@@ -86,8 +86,10 @@ static void draw_consumers(struct world *w, struct book_stream *s)
 		k->filter = i > 0 && world_chance(w, 60) ? (int)sim_below(w->s, BOOK_SUBJECTS) : -1;
 		k->ack_wait_ns = (int64_t)MILLIS(world_between(w, 300, 3000));
 		k->max_ack_pending = world_chance(w, 30) ? world_between(w, 2, 12) : 100;
-		bool backs_off = world_chance(w, 25);
-		bool gives_up = s->kind < BOOK_WORKQUEUE && world_chance(w, 25);
+		if (s->kind < BOOK_WORKQUEUE && world_chance(w, 40))
+			k->acks = world_chance(w, 50) ? BOOK_ACK_ALL : BOOK_ACK_NONE;
+		bool backs_off = k->acks != BOOK_ACK_NONE && world_chance(w, 25);
+		bool gives_up = s->kind < BOOK_WORKQUEUE && k->acks == BOOK_ACK_EXPLICIT && world_chance(w, 25);
 		k->max_deliver = !gives_up ? -1 : backs_off ? 4 : 2; /* more than there are steps */
 		for (size_t n = 0; backs_off && n < COUNT_OF(k->backoff_ns); n++)
 			k->backoff_ns[n] = (int64_t)MILLIS(world_between(w, 200, 1500));
@@ -343,6 +345,7 @@ static void judge_rot(struct world *w, const char *where)
 	for (unsigned i = 0; i < w->book.stream_count; i++) {
 		w->care[i].is_damaged = true;
 		w->care[i].refused = 0;
+		book_may_forget(&w->book.stream[i], 0);
 	}
 	audit_all(w, AUDIT_LAST, "the audit after rot");
 	bool any = false;
@@ -433,6 +436,10 @@ static const struct batch_floor floors[] = {
 	{ "publish refused: expected stream", 0.1 },
 	{ "delivery", 30 },
 	{ "delivery again", 1 },
+	{ "delivery that needs no ack", 3 },
+	{ "delivery to a consumer that acks all", 3 },
+	{ "pull of so many bytes", 1 },
+	{ "pull heartbeat", 0.3 },
 	{ "ack confirmed", 20 },
 	{ "ack nak", 0.5 },
 	{ "ack term", 0.2 },
@@ -479,6 +486,7 @@ static const struct batch_bug bugs[] = {
 	{ "bug_workqueue_keeps", 80, 0 },
 	{ "bug_delivery_not_logged", 80, 0 },
 	{ "bug_delivered_behind", 80, 0 },
+	{ "bug_deliveries_not_told", 80, 0 },
 	{ "bug_floor_ahead", 80, 0 },
 	{ "bug_refused_ack_lost", 400, 0 },
 	{ "bug_ack_wait_ignored", 80, 0 },

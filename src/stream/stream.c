@@ -151,7 +151,11 @@ static bool entry_check(const struct stream *s, struct slice records, uint32_t c
 
 /* ---- ordered by a test: what is applied ends the process (S11) ---- */
 
-static void die_by_assertion(void) { ASSERT(!"this was ordered"); }
+static void die_by_assertion(void)
+{
+	const bool this_was_ordered = true;
+	ASSERT(!this_was_ordered);
+}
 static void die_by_trap(void) { __builtin_trap(); }
 
 static void die_by_reading(void)

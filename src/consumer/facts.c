@@ -40,6 +40,7 @@ static void take(struct consumer *k, const struct stream_read *r)
 	else
 		p->terminal_is_drop = true;
 	list_push_back(&k->to_log, &p->link_by_log);
+	k->is_log_due = true; /* an ack */
 }
 
 static void read_done(struct stream_read *r)

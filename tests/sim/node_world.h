@@ -88,6 +88,7 @@ struct world {
 	bool was_up, stays_down, may_refuse, boot_is_calm;
 	uint64_t boot_at_ns;
 	struct io_timer nudge;
+	bool recovers; /* after the damage an operator gives up what it took */
 	bool is_traced, was_stopped, is_refusing;
 	char words[WORLD_WORDS]; /* what it logged since the last boot */
 	size_t words_n;

@@ -98,6 +98,14 @@ static void writer_end(struct fixture *f, struct segment_writer *w)
 }
 
 /* One settle round: entries [from, to] in steps of `step`, so that steps above 1 leave holes. */
+static void tail_seal(struct fixture *f)
+{
+	struct segment_writer w;
+	writer_begin(f, &w, MIB);
+	assert_int_equal(segment_writer_seal(&w), OK);
+	writer_end(f, &w);
+}
+
 static void round_write(
 	struct fixture *f, uint64_t bytes_max, uint64_t from, uint64_t to, uint64_t step, size_t body_max)
 {
@@ -420,10 +428,7 @@ static void every_flip_of_a_sealed_segment_is_found(void **state)
 {
 	struct fixture *f = *state;
 	round_write(f, MIB, 2, 24, 2, 60);
-	struct segment_writer w;
-	writer_begin(f, &w, MIB);
-	assert_int_equal(segment_writer_seal(&w), OK);
-	writer_end(f, &w);
+	tail_seal(f);
 	assert_int_equal(f->list.rows[0].flags, SEGMENT_SEALED);
 	flips_of_a_segment(f);
 }
@@ -435,10 +440,7 @@ static void flips_between_rounds_are_harmless(void **state)
 	round_write(f, MIB, 1, 6, 1, 60);
 	uint64_t end = f->list.rows[0].bytes;
 	round_write(f, MIB, 7, 12, 1, 60);
-	struct segment_writer w;
-	writer_begin(f, &w, MIB);
-	assert_int_equal(segment_writer_seal(&w), OK);
-	writer_end(f, &w);
+	tail_seal(f);
 	struct buf path = { 0 }, got = { 0 };
 	const struct segment_info *s = &f->list.rows[0];
 	file_path(f, s, SEGMENT_FILE_SEG, &path);
@@ -505,10 +507,7 @@ static void holes_between_rounds_are_holes(void **state)
 	struct fixture *f = *state;
 	round_write(f, MIB, 1, 3, 1, 60);
 	round_write(f, MIB, 7, 9, 1, 60);
-	struct segment_writer w;
-	writer_begin(f, &w, MIB);
-	assert_int_equal(segment_writer_seal(&w), OK);
-	writer_end(f, &w);
+	tail_seal(f);
 	struct buf path = { 0 }, got = { 0 };
 	const struct segment_info *s = &f->list.rows[0];
 	file_path(f, s, SEGMENT_FILE_IDX, &path);
@@ -543,10 +542,7 @@ static void zeroes_over_an_entry_are_damage(void **state)
 	round_write(f, MIB, 4, 6, 1, 60);
 	uint64_t end = f->list.rows[0].bytes, last = entry_from(f, 6)->bytes.n;
 	round_write(f, MIB, 7, 9, 1, 60);
-	struct segment_writer w;
-	writer_begin(f, &w, MIB);
-	assert_int_equal(segment_writer_seal(&w), OK);
-	writer_end(f, &w);
+	tail_seal(f);
 	struct buf path = { 0 }, got = { 0 };
 	const struct segment_info *s = &f->list.rows[0];
 	struct segment_range bad = { 0 };
@@ -576,10 +572,7 @@ static void every_flip_of_an_index_is_harmless(void **state)
 	struct fixture *f = *state;
 	round_write(f, MIB, 1, 20, 2, 60);
 	round_write(f, MIB, 22, 23, 1, 60);
-	struct segment_writer w;
-	writer_begin(f, &w, MIB);
-	assert_int_equal(segment_writer_seal(&w), OK);
-	writer_end(f, &w);
+	tail_seal(f);
 	struct buf path = { 0 }, got = { 0 };
 	const struct segment_info *s = &f->list.rows[0];
 	file_path(f, s, SEGMENT_FILE_IDX, &path);
